@@ -1,0 +1,40 @@
+"""Values and the proposals that carry them.
+
+The engine agrees on a 32-byte digest; the bytes travel beside it, in a proposal that its client may
+have signed (DESIGN, values and who may propose).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from qbft.core.messages import InstanceId
+
+VALUE_TAG = b"qbft/value/v1\x00"
+DIGEST_BYTES = 32
+
+
+def value_digest(value: bytes) -> bytes:
+    """The 32-byte digest of a value, SHA-256 over a tag and the bytes."""
+    return hashlib.sha256(VALUE_TAG + value).digest()
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a client asks to be decided for an instance.
+
+    `proposer` is the client's Ed25519 public key (32 bytes) and `signature` its signature over
+    cluster, instance and digest; both empty where the topic's prefix is open.
+    """
+
+    instance: InstanceId
+    value: bytes
+    proposer: bytes = b""
+    signature: bytes = b""
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The digest that the engine agrees on."""
+        return value_digest(self.value)

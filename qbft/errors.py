@@ -1,0 +1,48 @@
+"""Operating failures: exceptions at the edge of the library (DESIGN, errors).
+
+Hostile or stale input is never one of these: it is a counted value, see `RejectReason`.
+"""
+
+
+class QbftError(Exception):
+    """Whatever stops `run()`, a replica, a node or a client from doing what it was asked."""
+
+
+class EngineFailed(QbftError):  # noqa: N818 - reads as the effect it comes from
+    """The engine of one instance stopped: an unsupported input, or a bug at its caller."""
+
+
+class TransportError(QbftError):
+    """The transport cannot send or receive any more."""
+
+
+class JournalError(QbftError):
+    """The vote journal cannot be read or written; voting stops (HARDENING W7)."""
+
+
+class ClusterError(QbftError):
+    """A cluster file or a node's configuration is not usable."""
+
+
+class CertificateError(QbftError):
+    """A certificate does not prove what it claims."""
+
+
+class ProposalConflict(QbftError):  # noqa: N818 - named for what the client meets
+    """This node's clients already proposed another value for the instance (SCENARIOS G4)."""
+
+    def __init__(self, first_digest: bytes) -> None:
+        super().__init__(f"another value was proposed here first, digest {first_digest.hex()}")
+        self.first_digest = first_digest
+
+
+class Busy(QbftError):  # noqa: N818 - named for what the client meets
+    """A limit is reached; try again after `retry_ms` (SCENARIOS G15)."""
+
+    def __init__(self, what: str, retry_ms: int) -> None:
+        super().__init__(f"{what}; try again in {retry_ms} ms")
+        self.retry_ms = retry_ms
+
+
+class InvariantViolation(QbftError):  # noqa: N818 - named for what it is
+    """A bug: what cannot happen has happened (DESIGN, errors)."""

@@ -1,0 +1,82 @@
+"""What one turn sends besides its votes: to each peer its own frames, bounded in size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qbft.core import InstanceId, Message
+from qbft.crypto.certificate import Certificate
+from qbft.crypto.proposal import Proposal
+from qbft.transport import FeedPage, FeedRequest, Frame
+
+FRAME_VALUE_BYTES_MAX = 256 * 1024
+FRAME_ITEMS_MAX = 128
+
+
+@dataclass(slots=True)
+class Letter:
+    """One peer's frame in the making."""
+
+    relayed: list[Message] = field(default_factory=list)
+    proposals: list[Proposal] = field(default_factory=list)
+    certificates: list[Certificate] = field(default_factory=list)
+    wanted_values: list[tuple[InstanceId, bytes]] = field(default_factory=list)
+    wanted_decisions: list[InstanceId] = field(default_factory=list)
+    feed_request: FeedRequest | None = None
+    feed_page: FeedPage | None = None
+    acknowledged: int = 0
+    covers: int = 0
+    value_bytes: int = 0
+
+    def is_full(self) -> bool:
+        """Whether nothing more should be put in."""
+        return (
+            self.value_bytes >= FRAME_VALUE_BYTES_MAX
+            or max(len(self.relayed), len(self.proposals), len(self.certificates))
+            >= FRAME_ITEMS_MAX
+        )
+
+    def seal(self) -> Frame:
+        """Make it a frame."""
+        return Frame(
+            relayed=tuple(self.relayed),
+            proposals=tuple(self.proposals),
+            certificates=tuple(self.certificates),
+            wanted_values=tuple(self.wanted_values),
+            wanted_decisions=tuple(self.wanted_decisions),
+            feed_request=self.feed_request,
+            feed_page=self.feed_page,
+            acknowledged=self.acknowledged,
+            covers=self.covers,
+        )
+
+
+class Outbox:
+    """The letters of one turn, by peer."""
+
+    def __init__(self) -> None:
+        self._letters: dict[int, list[Letter]] = {}
+
+    def to(self, peer: int) -> Letter:
+        """Give the letter to that peer which still has room."""
+        letters = self._letters.setdefault(peer, [])
+        if not letters or letters[-1].is_full():
+            letters.append(Letter())
+        return letters[-1]
+
+    def enclose(self, peer: int, proposal: Proposal) -> None:
+        """Put a value into the peer's letter."""
+        letter = self.to(peer)
+        if proposal not in letter.proposals:
+            letter.proposals.append(proposal)
+            letter.value_bytes += len(proposal.value)
+
+    def seal(self) -> list[tuple[int | None, Frame]]:
+        """Give all frames, by peer, and begin anew."""
+        sealed: list[tuple[int | None, Frame]] = [
+            (peer, letter.seal())
+            for peer in sorted(self._letters)
+            for letter in self._letters[peer]
+        ]
+        self._letters.clear()
+        return sealed

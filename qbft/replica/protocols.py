@@ -1,0 +1,113 @@
+"""What a replica needs of its surroundings: a journal, a store of decisions, an application."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from qbft.core.messages import InstanceId, Message
+from qbft.crypto.proposal import Proposal
+from qbft.decision import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class VoteRecord:
+    """An own vote with its portable signature; with a COMMIT also the PREPAREs that led to it."""
+
+    vote: Message
+    prepares: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalRecord:
+    """A value's bytes with its proposal; `is_input`: the engine was given it as its input."""
+
+    proposal: Proposal
+    is_input: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """A decision with its certificate and value (write-once, HARDENING W4)."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineRecord:
+    """An instance whose engine met a bug: never voted in again (DESIGN, errors)."""
+
+    instance: InstanceId
+    reason: str
+
+
+Record = VoteRecord | ProposalRecord | DecisionRecord | QuarantineRecord
+
+
+class Journal(Protocol):
+    """Where a node's own votes are kept. One commit is one record on disk: all of it or nothing."""
+
+    @property
+    def store_id(self) -> bytes:
+        """16 random bytes that name this journal, fixed when it was created."""
+        ...
+
+    @property
+    def next_sequence(self) -> int:
+        """The sequence number that the next own vote gets; votes are numbered from 1, gapless."""
+        ...
+
+    def recover(self) -> Iterable[Record]:
+        """What was committed and still matters, in order: votes and proposals of instances without
+        a decision. Read once, before the first commit.
+
+        Raises:
+            JournalError: the journal is damaged, foreign, or of another version.
+        """
+        ...
+
+    async def commit(self, records: Sequence[Record]) -> None:
+        """Make all records durable before returning.
+
+        Raises:
+            JournalError: not durable, and never will be; the replica stops voting.
+        """
+        ...
+
+
+class DecisionStore(Protocol):
+    """Decisions, from the moment their record is committed to the journal."""
+
+    def get(self, instance: InstanceId) -> Decision | None:
+        """The decision of an instance, or None. Cheap: recent ones are in memory."""
+        ...
+
+    def add(self, decisions: Sequence[Decision]) -> None:
+        """Take over decisions whose records the journal has made durable; idempotent."""
+        ...
+
+    def feed(self, after: int, limit: int) -> tuple[tuple[int, InstanceId], ...]:
+        """(position, instance) of decisions in this node's order, positions above `after`."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """The position of the last decision; 0 when there is none."""
+        ...
+
+
+class Application(Protocol):
+    """Whose values are valid. Must be deterministic in (instance, value) (DESIGN, validity)."""
+
+    async def check_value(self, instance: InstanceId, value: bytes, proposer: int) -> bool:
+        """Whether this value may be decided; `proposer` is the leader that sent it."""
+        ...
+
+
+class AcceptAll:
+    """The application that finds every value valid."""
+
+    async def check_value(self, instance: InstanceId, value: bytes, proposer: int) -> bool:
+        """Accept."""
+        return True

@@ -1,0 +1,106 @@
+"""The Transport protocol, and the frames that it carries.
+
+A transport is a set of links, one to each peer: ordered and reliable while a link lasts, silent
+about what was lost when it broke. It never waits for a slow peer: a full queue loses the frame and
+marks the peer as lagging, and when that link drains or reconnects `receive` says so, whereupon the
+replica re-sends what still matters (DESIGN, reliable links).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from qbft.core.messages import InstanceId, Message
+from qbft.crypto.certificate import Certificate
+from qbft.crypto.proposal import Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHeader:
+    """The one signature over the own-vote section of a frame (DESIGN, signatures).
+
+    `store_id` is the 16 bytes that name the signer's journal, `sequence` the number of the section's
+    first vote within it, `signature` the 64 bytes of Ed25519 over the section's Merkle root.
+    """
+
+    store_id: bytes
+    sequence: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRequest:
+    """Ask for the ids of decisions that a peer stored after its position `after`."""
+
+    after: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPage:
+    """Ids of decided instances, in the sender's order, up to its position `position`.
+
+    `end` is the sender's last position at that moment. The reader asks for those it lacks.
+    """
+
+    position: int
+    end: int
+    instances: tuple[InstanceId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What one node tells another at once; every part may be empty.
+
+    `votes` is the own-vote section: votes that the sender signed in one turn, proven by `batch`.
+    `relayed` are votes of anyone, the sender's re-sent ones too, each with its portable signature.
+    `proposals` are forwards, and the values of the PRE-PREPAREs in `votes` and `relayed`.
+    `acknowledged` is the highest vote sequence of the receiver's up to which the sender lacks
+    nothing; `covers` promises that with this frame the receiver lacks none of the sender's current
+    votes up to that sequence (0: no promise).
+    """
+
+    votes: tuple[Message, ...] = ()
+    batch: BatchHeader | None = None
+    relayed: tuple[Message, ...] = ()
+    proposals: tuple[Proposal, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    wanted_values: tuple[tuple[InstanceId, bytes], ...] = ()
+    wanted_decisions: tuple[InstanceId, ...] = ()
+    feed_request: FeedRequest | None = None
+    feed_page: FeedPage | None = None
+    acknowledged: int = 0
+    covers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a transport hands over at once.
+
+    `frames` are (peer, frame), each peer's in the order it sent them and peers taken in turn.
+    `fresh` are peers whose link came up or drained since the last batch.
+    """
+
+    frames: tuple[tuple[int, Frame], ...] = ()
+    fresh: tuple[int, ...] = ()
+
+
+class Transport(Protocol):
+    """Links to all peers. One task receives; any may send."""
+
+    async def send(self, frame: Frame, to: int | None = None) -> None:
+        """Queue a frame for one peer, or for every peer but oneself; never waits for a peer.
+
+        Raises:
+            TransportError: the transport is closed or broken as a whole.
+        """
+        ...
+
+    async def receive(self) -> Batch:
+        """Wait for the next non-empty batch, bounded in frames and bytes.
+
+        Raises:
+            TransportError: nothing will ever arrive again.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The node's disk: the vote journal (append-only segments) and the decisions (SQLite)."""

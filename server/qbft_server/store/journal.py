@@ -1,0 +1,344 @@
+"""The vote journal: what this node has said, durable before anyone hears it (HARDENING W1).
+
+One commit is one record of the segments, one write and one fdatasync. Where it runs, in the event
+loop or in a thread, follows from how fast the disk is: docs/adr/003-where-the-commit-runs.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from qbft.core.messages import InstanceId
+from qbft.errors import JournalError
+from qbft.replica.protocols import Record, VoteRecord
+from qbft.wire.journal import decode_journal_commit, encode_journal_commit
+from qbft_server.store.faults import FaultHook, kinds_of
+from qbft_server.store.live import LiveRecords
+from qbft_server.store.segments import SegmentHeader, SegmentLog, sync_directory
+
+STORE_ID_BYTES = 16
+_COMMIT = 1
+_CHECKPOINT = 2  # records written once more, so that older segments can go; no new votes
+_CHECKPOINT_RECORDS_MAX = 256
+_LOCK = "lock"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLimits:
+    """When the journal changes its ways.
+
+    A segment is closed at `segment_bytes_max`. What still matters is written once more when the
+    segments kept exceed `retained_bytes_max`, so that one old undecided instance holds no disk.
+    A commit of more than `inline_bytes_max`, or any after an fsync that took `inline_seconds_max`
+    within the last `pace_window_commits`, runs in a thread.
+    """
+
+    segment_bytes_max: int = 16 << 20
+    retained_bytes_max: int = 64 << 20
+    inline_bytes_max: int = 1 << 20
+    inline_seconds_max: float = 0.02
+    pace_window_commits: int = 64
+
+
+@dataclass(slots=True)
+class JournalStats:
+    """Counters of one life of the journal; seconds are of write and fsync together."""
+
+    commits: int = 0
+    thread_commits: int = 0
+    records: int = 0
+    bytes_written: int = 0
+    sync_seconds_last: float = 0.0
+    sync_seconds_max: float = 0.0
+    rotations: int = 0
+    checkpoints: int = 0
+
+
+class VoteJournal:
+    """`qbft.replica.protocols.Journal` over segment files; see `NodeStore` for the whole store."""
+
+    def __init__(
+        self,
+        log: SegmentLog,
+        live: LiveRecords,
+        next_sequence: int,
+        lock_fd: int,
+        limits: JournalLimits,
+        fault: FaultHook | None,
+    ) -> None:
+        self.live = live
+        self.stats = JournalStats()
+        self.settled_position = log.header.settled
+        self._log = log
+        self._next_sequence = next_sequence
+        self._lock_fd = lock_fd
+        self._limits = limits
+        self._fault = fault
+        self._turn = asyncio.Lock()
+        self._failure: str | None = None
+        self._recent_seconds: deque[float] = deque(maxlen=limits.pace_window_commits)
+        self._checkpoint_bytes = 0
+
+    @staticmethod
+    def create(directory: Path, cluster_id: bytes, validator: int) -> None:
+        """Make an empty journal with a random store id; only `init` does (HARDENING W7).
+
+        Raises:
+            JournalError: there is one already, or the disk refuses.
+        """
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock_fd = _acquire_lock(directory, os.O_CREAT)
+            try:
+                store_id = secrets.token_bytes(STORE_ID_BYTES)
+                SegmentLog.create(directory, cluster_id, validator, store_id)
+                sync_directory(directory.parent)
+            finally:
+                os.close(lock_fd)
+        except OSError as error:
+            raise JournalError(f"cannot make a vote journal in {directory}: {error}") from error
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        cluster_id: bytes,
+        validator: int,
+        *,
+        is_settled: Callable[[InstanceId], bool] = lambda _: False,
+        limits: JournalLimits | None = None,
+        fault: FaultHook | None = None,
+    ) -> VoteJournal:
+        """Open the journal that `init` made; never makes one.
+
+        `is_settled` says of an instance that its decision is durable elsewhere.
+
+        Raises:
+            JournalError: there is none; it is damaged, foreign or of another version; or another
+                process holds it (SCENARIOS K22, K27, K29).
+            InvariantViolation: it holds two decisions for one instance.
+        """
+        try:
+            if not directory.is_dir():
+                raise JournalError(f"{directory} does not exist; make it with `qbft init`")
+            lock_fd = _acquire_lock(directory, 0)
+            try:
+                replay = _Replay(directory, LiveRecords(is_settled))
+                log = SegmentLog.open(directory, cluster_id, validator, replay)
+            except BaseException:
+                os.close(lock_fd)
+                raise
+        except OSError as error:
+            raise JournalError(f"cannot open the vote journal in {directory}: {error}") from error
+        sequence = replay.next_sequence
+        return cls(log, replay.live, sequence, lock_fd, limits or JournalLimits(), fault)
+
+    @property
+    def store_id(self) -> bytes:
+        """16 random bytes that name this journal, fixed when it was created."""
+        return self._log.header.store_id
+
+    @property
+    def next_sequence(self) -> int:
+        """The sequence number that the next own vote gets; votes are numbered from 1, gapless."""
+        return self._next_sequence
+
+    @property
+    def fsyncs(self) -> int:
+        """How often this journal has made the disk write, rotations included."""
+        return self._log.fsyncs
+
+    @property
+    def torn_bytes(self) -> int:
+        """The length of the torn tail that was cut off at open (HARDENING W6)."""
+        return self._log.torn_bytes
+
+    @property
+    def retained_bytes(self) -> int:
+        """The bytes of all segments on disk."""
+        return self._log.retained_bytes
+
+    @property
+    def segments_deleted(self) -> int:
+        """How many segments that nothing needed any more were deleted."""
+        return self._log.segments_deleted
+
+    def recover(self) -> Iterable[Record]:
+        """The records of undecided instances, in the order of their commits."""
+        return self.live.open_records()
+
+    async def commit(self, records: Sequence[Record]) -> None:
+        """Make all records durable before returning.
+
+        A commit that is cancelled while a thread writes it is durable all the same.
+
+        Raises:
+            JournalError: not durable, and never will be; every later commit raises too, for after
+                a failed fsync nothing can be known of the file (HARDENING W7).
+        """
+        if not records:
+            return
+        async with self._turn:
+            if self._failure is not None:
+                raise JournalError(self._failure)
+            payload = encode_journal_commit(records)
+            kinds = kinds_of(records) if self._fault else ()
+            interrupted = False
+            try:
+                if self._log.size_bytes >= self._limits.segment_bytes_max:
+                    interrupted |= await self._rotate()
+                write = partial(self._write, payload, kinds)
+                if self._is_slow or len(payload) > self._limits.inline_bytes_max:
+                    self.stats.thread_commits += 1
+                    interrupted |= await _in_thread(write)
+                else:
+                    write()
+            except (OSError, JournalError) as error:
+                self._failure = f"the vote journal has failed, voting stops: {error}"
+                raise JournalError(self._failure) from error
+            self._note(records, len(payload))
+        if interrupted:
+            raise asyncio.CancelledError
+
+    async def aclose(self) -> None:
+        """Wait for a commit that is under way, then give files and lock back."""
+        async with self._turn:
+            self._failure = "the vote journal is closed"
+            self._log.close()
+            os.close(self._lock_fd)
+
+    @property
+    def _is_slow(self) -> bool:
+        return max(self._recent_seconds, default=0.0) > self._limits.inline_seconds_max
+
+    def _write(self, payload: bytes, kinds: Collection[str]) -> None:
+        """One write, one fdatasync; in the loop or in a thread, never two at once."""
+        begun = time.perf_counter()
+        if self._fault:
+            self._fault("before_append", kinds)
+        self._log.append(_COMMIT, payload)
+        if self._fault:
+            self._fault("after_append", kinds)
+        self._log.sync()
+        if self._fault:
+            self._fault("after_fsync", kinds)
+        seconds = time.perf_counter() - begun
+        self._recent_seconds.append(seconds)
+        self.stats.sync_seconds_last = seconds
+        self.stats.sync_seconds_max = max(seconds, self.stats.sync_seconds_max)
+
+    def _note(self, records: Sequence[Record], payload_bytes: int) -> None:
+        self.stats.commits += 1
+        self.stats.records += len(records)
+        self.stats.bytes_written += payload_bytes
+        self._next_sequence += _count_votes(records)
+        self.live.apply(self._log.header.number, records)
+
+    async def _rotate(self) -> bool:
+        """Begin a new segment, in a thread; returns whether it was cancelled meanwhile."""
+        retained_max = max(self._limits.retained_bytes_max, 2 * self._checkpoint_bytes)
+        floor = self.live.floor()
+        is_checkpoint = floor is not None and self._log.retained_bytes > retained_max
+        records = list(self.live.records()) if is_checkpoint else []
+        number = self._log.header.number + 1
+        interrupted = await _in_thread(
+            partial(
+                self._log.rotate,
+                floor=None if is_checkpoint else floor,
+                next_sequence=self._next_sequence,
+                settled=self.settled_position,
+                records=_checkpoint(records),
+            )
+        )
+        self.stats.rotations += 1
+        if is_checkpoint:
+            self.stats.checkpoints += 1
+            self._checkpoint_bytes = self._log.size_bytes
+            self.live.moved_to(number)
+        return interrupted
+
+
+class _Replay:
+    """Rebuilds, from the segments, which records matter and which sequence comes next."""
+
+    def __init__(self, directory: Path, live: LiveRecords) -> None:
+        self.live = live
+        self.next_sequence = 0
+        self._directory = directory
+
+    def on_segment(self, header: SegmentHeader) -> None:
+        if self.next_sequence not in (0, header.next_sequence):
+            raise JournalError(f"{self._directory}: segment {header.number} lacks votes before it")
+        self.next_sequence = header.next_sequence
+
+    def on_record(self, header: SegmentHeader, kind: int, payload: bytes) -> None:
+        try:
+            records = decode_journal_commit(payload)
+        except ValueError as error:
+            raise JournalError(
+                f"{self._directory}: a whole record of segment {header.number} cannot be read: "
+                f"{error}; was it written by a newer program?"
+            ) from error
+        if kind == _COMMIT:
+            self.next_sequence += _count_votes(records)
+        elif kind != _CHECKPOINT:
+            raise JournalError(f"{self._directory}: a record of unknown kind {kind}")
+        self.live.apply(header.number, records)
+
+
+def _count_votes(records: Iterable[Record]) -> int:
+    return sum(isinstance(record, VoteRecord) for record in records)
+
+
+def _checkpoint(records: Sequence[Record]) -> Iterator[tuple[int, bytes]]:
+    """The payloads that hold these records; encoded as they are asked for, in the thread."""
+    for begin in range(0, len(records), _CHECKPOINT_RECORDS_MAX):
+        chunk = records[begin : begin + _CHECKPOINT_RECORDS_MAX]
+        yield _CHECKPOINT, encode_journal_commit(chunk)
+
+
+def _acquire_lock(directory: Path, flags: int) -> int:
+    """Take the directory for this process; two with one key would contradict each other (W8)."""
+    path = directory / _LOCK
+    fd = os.open(path, os.O_RDWR | flags, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+        os.close(fd)
+        raise JournalError(
+            f"{directory} is in use by another process (pid {holder or 'unknown'}); two nodes with "
+            "one key would contradict each other: stop that one first"
+        ) from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+async def _in_thread(work: Callable[[], object]) -> bool:
+    """Run blocking work in a thread and wait for its end, even when cancelled meanwhile.
+
+    Returns whether this task was cancelled, which the caller must pass on once its books are in
+    order; what the work raises is raised.
+    """
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+    interrupted = False
+    while not future.done():
+        try:
+            await asyncio.wait((future,))
+        except asyncio.CancelledError:
+            interrupted = True
+    future.result()
+    return interrupted

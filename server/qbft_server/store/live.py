@@ -1,0 +1,146 @@
+"""Which records of the journal still matter: the state that its segments are kept for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from qbft.core.messages import InstanceId
+from qbft.decision import Decision
+from qbft.errors import InvariantViolation
+from qbft.replica.protocols import DecisionRecord, ProposalRecord, QuarantineRecord, Record
+
+
+@dataclass(slots=True)
+class _Open:
+    """The records of an undecided instance, each with its place in the order of commits."""
+
+    segment: int
+    records: list[tuple[int, Record]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Pending:
+    segment: int
+    record: DecisionRecord
+
+
+class LiveRecords:
+    """The records of undecided instances, and decisions that only the journal holds so far.
+
+    Both are kept in the order in which their first record was committed, hence of segments, so that
+    the oldest segment still needed is found at once. `is_settled` says whether an instance's
+    decision is durable elsewhere; it is asked once for each instance that begins.
+    """
+
+    def __init__(self, is_settled: Callable[[InstanceId], bool]) -> None:
+        self._is_settled = is_settled
+        self._open: dict[InstanceId, _Open] = {}
+        self._pending: dict[InstanceId, _Pending] = {}
+        self._count = 0
+
+    def apply(self, segment: int, records: Sequence[Record]) -> None:
+        """Take note of records that are durable in a segment.
+
+        Raises:
+            InvariantViolation: two decisions for one instance (HARDENING W4).
+        """
+        for record in records:
+            self._count += 1
+            instance = instance_of(record)
+            if isinstance(record, DecisionRecord):
+                self._decide(instance, segment, record)
+            elif instance in self._open:
+                self._open[instance].records.append((self._count, record))
+            elif instance not in self._pending and not self._is_settled(instance):
+                self._open[instance] = _Open(segment, [(self._count, record)])
+
+    def _decide(self, instance: InstanceId, segment: int, record: DecisionRecord) -> None:
+        was_open = self._open.pop(instance, None) is not None
+        known = self._pending.get(instance)
+        if known is not None:
+            check_same(instance, known.record.decision, record.decision)
+        elif was_open or not self._is_settled(instance):
+            self._pending[instance] = _Pending(segment, record)
+
+    @property
+    def pending_count(self) -> int:
+        """How many decisions wait to be durable elsewhere."""
+        return len(self._pending)
+
+    @property
+    def open_count(self) -> int:
+        """How many undecided instances have records."""
+        return len(self._open)
+
+    def pending(self, instance: InstanceId) -> Decision | None:
+        """The decision of an instance, if it is one that waits."""
+        entry = self._pending.get(instance)
+        return None if entry is None else entry.record.decision
+
+    def pending_decisions(self, start: int, limit: int) -> list[Decision]:
+        """The waiting decisions from the start-th (from 0) on, in the order of their commits."""
+        found = islice(self._pending.values(), start, start + limit)
+        return [entry.record.decision for entry in found]
+
+    def is_open(self, instance: InstanceId) -> bool:
+        """Whether there are records of this undecided instance."""
+        return instance in self._open
+
+    def settle(self, count: int) -> None:
+        """The first so many waiting decisions are durable elsewhere now."""
+        for instance in list(islice(self._pending, count)):
+            del self._pending[instance]
+
+    def floor(self) -> int | None:
+        """The oldest segment with a record that matters; None where none does."""
+        firsts = [entry.segment for entry in islice(self._open.values(), 1)]
+        firsts += [entry.segment for entry in islice(self._pending.values(), 1)]
+        return min(firsts, default=None)
+
+    def open_records(self) -> list[Record]:
+        """The records of undecided instances, in the order of their commits."""
+        found = [pair for entry in self._open.values() for pair in entry.records]
+        return [record for _, record in sorted(found, key=lambda pair: pair[0])]
+
+    def records(self) -> Iterator[Record]:
+        """All that matters, so that a segment of these records alone gives the same state."""
+        yield from self.open_records()
+        for entry in self._pending.values():
+            yield entry.record
+
+    def moved_to(self, segment: int) -> None:
+        """All that matters has been written once more, into this segment."""
+        for entry in (*self._open.values(), *self._pending.values()):
+            entry.segment = segment
+
+
+def instance_of(record: Record) -> InstanceId:
+    """The instance that a record is about.
+
+    Raises:
+        InvariantViolation: it has no instance as the service knows them; nothing such is journaled.
+    """
+    match record:
+        case DecisionRecord():
+            instance: object = record.decision.certificate.instance
+        case ProposalRecord():
+            instance = record.proposal.instance
+        case QuarantineRecord():
+            instance = record.instance
+        case _:
+            instance = record.vote.instance
+    if not isinstance(instance, InstanceId):
+        raise InvariantViolation(f"{instance!r} is no instance of the service")
+    return instance
+
+
+def check_same(instance: InstanceId, first: Decision, second: Decision) -> None:
+    """See that two decisions of an instance agree; their certificates may differ.
+
+    Raises:
+        InvariantViolation: they do not; the node stops (HARDENING W4).
+    """
+    if first.certificate.value != second.certificate.value:
+        raise InvariantViolation(f"{instance} has two decisions")
