@@ -1,7 +1,7 @@
 """`run()`: one process's part in one instance, over any transport.
 
-It is the replica's driver with one engine: no journal, and none of the replica's cures (held messages,
-re-delivery, collector, re-sending, relay). What it shows is the bare algorithm.
+It is the replica's driver with one engine: no journal, and none of the replica's cures (held
+messages, re-delivery, collector, re-sending, relay). What it shows is the bare algorithm.
 """
 
 from __future__ import annotations
@@ -74,18 +74,21 @@ async def run(
     """
     if definition.compares != (compare is not None):
         raise QbftError("the definition's `compares` and the comparison hook must go together")
-    machine = SoloInstance(definition, instance, process, timer, compare, observe)
+    machine = SoloInstance(
+        definition, instance, process, timer=timer, compare=compare, observe=observe
+    )
     driver = Driver(machine, transport)
     try:
         async with asyncio.TaskGroup() as tasks:
-            driving = tasks.create_task(driver.run())
+            started = [tasks.create_task(driver.run())]
             if input_value is not None:
-                tasks.create_task(_give(machine, driver, input_value))
+                started.append(tasks.create_task(_give(machine, driver, input_value)))
             decision = await machine.decided
             if on_decision is not None:
                 on_decision(decision)
                 await asyncio.Event().wait()
-            driving.cancel()
+            for task in started:
+                task.cancel()
     except BaseExceptionGroup as group:
         raise _as_qbft_error(group) from group
     return decision
@@ -107,6 +110,7 @@ class SoloInstance:
         definition: Definition,
         instance: Hashable,
         process: int,
+        *,
         timer: RoundTimer,
         compare: Comparison | None,
         observe: Callable[[Effect], None] | None,
@@ -120,6 +124,7 @@ class SoloInstance:
         self._deadline_ms: int | None = None
         self._comparing: Message | None = None
         self._inputs: deque[Input] = deque([Start()])
+        self._decision: Decision | None = None
         self._votes: list[Message] = []
         self._work: list[Coroutine[Any, Any, None]] = []
 
@@ -160,7 +165,9 @@ class SoloInstance:
         return turn
 
     def turn_done(self, now_ms: int) -> None:
-        """Do nothing: there is no journal to wait for."""
+        """Tell of the decision, now that what led to it has been sent."""
+        if self._decision is not None and not self.decided.done():
+            self.decided.set_result(self._decision)
 
     def _step_queued(self, now_ms: int) -> None:
         while self._inputs and self._comparing is None:
@@ -187,21 +194,20 @@ class SoloInstance:
                 self._deadline_ms = self._timer.deadline_ms(round_, now_ms)
             case StopTimer():
                 self._deadline_ms = None
-            case Compare(message):
+            case Compare(message) if self._compare is not None:
                 self._comparing = message
-                self._work.append(self._run_comparison(message, now_ms))
+                self._work.append(self._run_comparison(self._compare, message))
             case Decide(value, round_, commits):
                 certificate = Certificate(self._instance, round_, value, commits)
-                self.decided.set_result(Decision(value, certificate))
+                self._decision = Decision(value, certificate)
             case Failed(reason):
                 raise EngineFailed(reason)
             case _:
                 pass
 
-    async def _run_comparison(self, message: Message, now_ms: int) -> None:
+    async def _run_comparison(self, compare: Comparison, message: Message) -> None:
         """Compare; a verdict that comes after the round timer is nobody's."""
-        assert self._compare is not None
-        matches = await self._compare(message)
+        matches = await compare(message)
         if self._comparing is message:
             self._comparing = None
             self._inputs.appendleft(Compared(matches))

@@ -14,19 +14,7 @@ from typing import Protocol
 from qbft.core.messages import InstanceId, Message
 from qbft.crypto.certificate import Certificate
 from qbft.crypto.proposal import Proposal
-
-
-@dataclass(frozen=True, slots=True)
-class BatchHeader:
-    """The one signature over the own-vote section of a frame (DESIGN, signatures).
-
-    `store_id` is the 16 bytes that name the signer's journal, `sequence` the number of the section's
-    first vote within it, `signature` the 64 bytes of Ed25519 over the section's Merkle root.
-    """
-
-    store_id: bytes
-    sequence: int
-    signature: bytes
+from qbft.crypto.signing import BatchHeader
 
 
 @dataclass(frozen=True, slots=True)

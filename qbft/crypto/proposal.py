@@ -10,8 +10,11 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
-from qbft.core.messages import InstanceId
+from qbft.core import InstanceId
+from qbft.crypto.encoding import number, pack
+from qbft.crypto.keys import VoteKey, is_signature_valid
 
+PROPOSAL_TAG = b"qbft/proposal/v1"
 VALUE_TAG = b"qbft/value/v1\x00"
 DIGEST_BYTES = 32
 
@@ -38,3 +41,21 @@ class Proposal:
     def digest(self) -> bytes:
         """The digest that the engine agrees on."""
         return value_digest(self.value)
+
+
+def sign_proposal(key: VoteKey, cluster_id: bytes, instance: InstanceId, value: bytes) -> Proposal:
+    """Propose a value as the client that holds this key."""
+    signature = key.sign(_payload(cluster_id, instance, value_digest(value)))
+    return Proposal(instance, value, key.public, signature)
+
+
+def is_proposal_genuine(proposal: Proposal, cluster_id: bytes) -> bool:
+    """Whether the proposal has the signature of the proposer it names."""
+    payload = _payload(cluster_id, proposal.instance, proposal.digest)
+    return is_signature_valid(proposal.proposer, payload, proposal.signature)
+
+
+def _payload(cluster_id: bytes, instance: InstanceId, digest: bytes) -> bytes:
+    return pack(
+        (PROPOSAL_TAG, cluster_id, instance.topic.encode(), number(instance.height), digest)
+    )

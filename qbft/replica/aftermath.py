@@ -1,8 +1,8 @@
 """After a decision: who still needs to hear of it (HARDENING U1, U2).
 
-The engine is retired when it has decided; the store answers. Nothing is pushed at the decision itself:
-a peer whose COMMIT has not come a little later gets one certificate, and so does whoever sends anything
-that shows it does not know.
+The engine is retired when it has decided; the store answers. Nothing is pushed at the decision
+itself: a peer whose COMMIT has not come a little later gets one certificate, and so does whoever
+sends anything that shows it does not know.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from qbft.core import InstanceId, Message, MessageType
 from qbft.decision import Decision
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.narrow import as_instance
 from qbft.replica.outbox import Outbox
 from qbft.replica.peer import Peer
 
@@ -56,7 +57,7 @@ class Aftermath:
             if self._peers[sender].answers.take(now_ms):
                 self._outbox.to(sender).certificates.append(decision.certificate)
         elif vote.type is MessageType.COMMIT:
-            settled = self._recent.get(decision.certificate.instance)  # type: ignore[call-overload]
+            settled = self._recent.get(as_instance(decision.instance))
             if settled is not None:
                 settled.silent.discard(vote.source)
 
@@ -69,6 +70,6 @@ class Aftermath:
         """Send one certificate, without value, to each peer that stayed silent."""
         while self._queue and self._queue[0].due_ms <= now_ms:
             settled = self._queue.popleft()
-            del self._recent[settled.decision.certificate.instance]  # type: ignore[arg-type]
+            del self._recent[as_instance(settled.decision.instance)]
             for peer in sorted(settled.silent):
                 self._outbox.to(peer).certificates.append(settled.decision.certificate)

@@ -1,7 +1,7 @@
 """Whose words a replica may believe: signing its own votes, verifying everyone's.
 
-The replica asks through a protocol, so that a simulation of a million messages may use a cheaper proof
-than Ed25519; a node uses `Ed25519Authenticator`.
+The replica asks through a protocol, so that a simulation of a million messages may use a cheaper
+proof than Ed25519; a node uses `Ed25519Authenticator`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 from qbft.core import Message
 from qbft.crypto.certificate import Certificate, verify_certificate
 from qbft.crypto.keys import VoteKey
-from qbft.crypto.proposal import Proposal, verify_proposal
+from qbft.crypto.proposal import Proposal, is_proposal_genuine
 from qbft.crypto.roster import Roster
 from qbft.crypto.signing import BatchHeader, BatchSigner, Verifier
 from qbft.errors import CertificateError
@@ -73,11 +73,11 @@ class Ed25519Authenticator:
     def proves(self, certificate: Certificate) -> bool:
         """Verify a certificate as anyone would."""
         try:
-            verify_certificate(certificate, self._roster)
+            verify_certificate(certificate, self._roster, verifier=self._verifier)
         except CertificateError:
             return False
         return True
 
     def is_proposed(self, proposal: Proposal) -> bool:
         """Verify a client's signature."""
-        return verify_proposal(proposal, self._roster.cluster_id)
+        return is_proposal_genuine(proposal, self._roster.cluster_id)

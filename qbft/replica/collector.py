@@ -1,7 +1,7 @@
 """The late-commit collector (HARDENING D1).
 
-The engine counts COMMITs of its own round only. Beside it, every verified COMMIT is kept here, and a
-quorum of them for any other round becomes a DECIDED, which an asynchronous network could have
+The engine counts COMMITs of its own round only. Beside it, every verified COMMIT is kept here, and
+a quorum of them for any other round becomes a DECIDED, which an asynchronous network could have
 delivered too.
 """
 
@@ -39,7 +39,7 @@ class CommitCollector:
                 del self._commits[oldest]
 
     def quorum_outside(self, round_: int | None) -> tuple[Message, ...]:
-        """A quorum of COMMITs of one value and a round other than this one, by source, or nothing."""
+        """A quorum of COMMITs of one value and a round other than this, by source, or nothing."""
         for (commit_round, _), voters in self._commits.items():
             if commit_round != round_ and len(voters) >= self._quorum:
                 return tuple(voters[source] for source in sorted(voters))

@@ -1,8 +1,8 @@
 """The driver: one rhythm for every machine (DESIGN, one driver).
 
-A turn drains what has arrived, lets the machine step, commits its records, and only then sends; then it
-handles due timers, always. Under load turns take more at once and share the cost of the commit, the
-signature and the frame; when idle a lone message goes straight through.
+A turn drains what has arrived, lets the machine step, commits its records, and only then sends;
+then it handles due timers, always. Under load turns take more at once and share the cost of the
+commit, the signature and the frame; when idle a lone message goes straight through.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 from qbft.replica.protocols import Journal
 from qbft.replica.turn import Machine
 from qbft.transport import Batch, Transport
-
 
 ROUNDING = 1e-3
 """Makes a timer that fires at its very millisecond read that millisecond, not the one before."""

@@ -1,7 +1,7 @@
 """The vote guard: what a node must never sign (HARDENING W2 and W3).
 
-It knows one instance's own votes, those from before a restart too, and is asked before each signature.
-An engine never meets it; one that does has a bug, or its journal is not its own.
+It knows one instance's own votes, those from before a restart too, and is asked before each
+signature. An engine never meets it; one that does has a bug, or its journal is not its own.
 """
 
 from __future__ import annotations

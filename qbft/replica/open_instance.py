@@ -1,9 +1,9 @@
 """One undecided instance: its engine, and what stands around it.
 
-Around the engine only what an asynchronous network could do is done (DESIGN, exactness): messages wait
-for the bytes of their value or for a check, votes of a round come again when that round is entered, and
-a quorum of COMMITs outside the engine's round comes as a DECIDED. What the engine says passes the guard
-and loops back at once; the replica collects it at the end of the turn.
+Around the engine only what an asynchronous network could do is done (DESIGN, exactness): messages
+wait for the bytes of their value or for a check, votes of a round come again when that round is
+entered, and a quorum of COMMITs outside the engine's round comes as a DECIDED. What the engine says
+passes the guard and loops back at once; the replica collects it at the end of the turn.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from qbft.crypto.proposal import Proposal
 from qbft.replica.collector import CommitCollector
 from qbft.replica.guard import VoteGuard
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.value_checks import ValueChecks
 from qbft.timers import RoundTimer
 
 Slot = tuple[int, int, int, Value | None, int, Value | None]
@@ -73,6 +74,7 @@ class OpenInstance:
         self.votes: list[CastVote] = []
         self.collector = CommitCollector(definition.quorum)
         self.awaited: dict[bytes, OrderedDict[int, list[Message]]] = {}
+        self.checks = ValueChecks()
         self._engine = Instance(definition, instance, validator)
         self._definition = definition
         self._validator = validator
@@ -121,6 +123,8 @@ class OpenInstance:
         if awaited is not None:
             self._hold(awaited, message)
             return
+        if message.source != self._validator and not self.checks.admit(message):
+            return
         if message.type is MessageType.COMMIT:
             self.collector.add(message)
         if message.round > self.round and message.type is not MessageType.DECIDED:
@@ -146,6 +150,11 @@ class OpenInstance:
         for messages in self.awaited.pop(proposal.digest, {}).values():
             for message in messages:
                 self.take(message, now_ms)
+
+    def conclude_check(self, digest: bytes, now_ms: int, *, valid: bool | None) -> None:
+        """Take the application's answer; None: it gave none, and will be asked again."""
+        for message in self.checks.conclude(digest, valid=valid):
+            self.take(message, now_ms)
 
     def expire(self, now_ms: int) -> None:
         """Let the round timer run out."""
@@ -212,7 +221,9 @@ class OpenInstance:
             )
             self._feed(decided, now_ms)
 
-    def take_decided(self, round_: int, value: Value, commits: Iterable[Message], now_ms: int) -> None:
+    def take_decided(
+        self, round_: int, value: Value, commits: Iterable[Message], now_ms: int
+    ) -> None:
         """Take a verified certificate as the DECIDED that it is (HARDENING U4)."""
         self._feed(
             Message(
@@ -235,9 +246,7 @@ class OpenInstance:
         while inputs and self.decide is None and self.failure is None:
             self._perform(self._engine.step(inputs.popleft()), inputs, now_ms)
 
-    def _perform(
-        self, effects: tuple[Effect, ...], inputs: deque[Input], now_ms: int
-    ) -> None:
+    def _perform(self, effects: tuple[Effect, ...], inputs: deque[Input], now_ms: int) -> None:
         for effect in effects:
             match effect:
                 case Broadcast(message):
@@ -261,9 +270,7 @@ class OpenInstance:
         """Pass the guard, remember the vote for the end of the turn, and loop it back."""
         if self._guard.admit(message):
             prepares = (
-                self._engine.prepared_justification
-                if message.type is MessageType.COMMIT
-                else ()
+                self._engine.prepared_justification if message.type is MessageType.COMMIT else ()
             )
             self.votes.append(CastVote(OwnVote(message, prepares), now_ms))
             if message.type is MessageType.COMMIT:
@@ -271,7 +278,7 @@ class OpenInstance:
         inputs.append(message)
 
     def _enter(self, round_: int, inputs: deque[Input]) -> None:
-        """Re-deliver what was kept of the round now entered; what is older is of no use any more."""
+        """Re-deliver what was kept of the round now entered; what is older is of no use."""
         self._seen.clear()
         for kept in self._later.values():
             for slot in [slot for slot in kept if slot[2] <= round_]:
@@ -293,6 +300,11 @@ class OpenInstance:
         self._drained = len(self.votes)
         return fresh
 
+    def value_of(self, vote: Message) -> Proposal | None:
+        """The bytes that a vote is for, where they are known."""
+        value = vote.value if vote.value is not None else vote.prepared_value
+        return self.proposals.get(value) if isinstance(value, bytes) else None
+
     def known_proposal(self) -> Proposal | None:
         """A proposal that opens the instance elsewhere: the input, else the first that is known."""
         if self.input is not None:
@@ -307,7 +319,7 @@ class OpenInstance:
         if not self.votes:
             return []
         top = max(cast.own.vote.round for cast in self.votes)
-        best = {}
+        best: dict[MessageType, CastVote] = {}
         for cast in self.votes:
             vote = cast.own.vote
             if vote.type in (MessageType.ROUND_CHANGE, MessageType.COMMIT):

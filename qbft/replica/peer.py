@@ -17,9 +17,7 @@ class TokenBucket:
 
     def take(self, now_ms: int) -> bool:
         """Whether there was a token; it is gone now."""
-        self._tokens = min(
-            self._burst_max, self._tokens + (now_ms - self._at_ms) / self._every_ms
-        )
+        self._tokens = min(self._burst_max, self._tokens + (now_ms - self._at_ms) / self._every_ms)
         self._at_ms = now_ms
         if self._tokens < 1:
             return False

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class TopicPolicy:
     """The rules of one topic prefix.
 
-    `adopts`: a node without an input of its own takes the first authorised proposal it sees; else it
-    proposes only what its own clients gave it. `proposers` are the public keys of those who may
+    `adopts`: a node without an input of its own takes the first authorised proposal it sees; else
+    it proposes only what its own clients gave it. `proposers` are the public keys of those who may
     propose; empty means anyone, so that a faulty node may choose the values.
     """
 

@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from qbft.core.messages import InstanceId, Message
-from qbft.crypto.proposal import Proposal
+from qbft.core import InstanceId
 from qbft.decision import Decision
+from qbft.records import (
+    DecisionRecord,
+    ProposalRecord,
+    QuarantineRecord,
+    Record,
+    VoteRecord,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class VoteRecord:
-    """An own vote with its portable signature; with a COMMIT also the PREPAREs that led to it."""
-
-    vote: Message
-    prepares: tuple[Message, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ProposalRecord:
-    """A value's bytes with its proposal; `is_input`: the engine was given it as its input."""
-
-    proposal: Proposal
-    is_input: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionRecord:
-    """A decision with its certificate and value (write-once, HARDENING W4)."""
-
-    decision: Decision
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantineRecord:
-    """An instance whose engine met a bug: never voted in again (DESIGN, errors)."""
-
-    instance: InstanceId
-    reason: str
-
-
-Record = VoteRecord | ProposalRecord | DecisionRecord | QuarantineRecord
+__all__ = [
+    "AcceptAll",
+    "Application",
+    "DecisionRecord",
+    "DecisionStore",
+    "Journal",
+    "ProposalRecord",
+    "QuarantineRecord",
+    "Record",
+    "VoteRecord",
+]
 
 
 class Journal(Protocol):
@@ -59,8 +42,9 @@ class Journal(Protocol):
         ...
 
     def recover(self) -> Iterable[Record]:
-        """What was committed and still matters, in order: votes and proposals of instances without
-        a decision. Read once, before the first commit.
+        """What was committed and still matters: of instances without a decision, in order.
+
+        Read once, before the first commit.
 
         Raises:
             JournalError: the journal is damaged, foreign, or of another version.

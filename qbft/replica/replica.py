@@ -1,8 +1,8 @@
 """The replica: many engines, one journal, one voice.
 
 A sans-I/O machine: frames, proposals and the time go in, a turn's records and frames come out
-(`qbft.replica.turn`). It decides all that a node may say; the driver and the server only connect it to
-a clock, sockets and disks, and the simulator to their pretended kin.
+(`qbft.replica.turn`). It decides all that a node may say; the driver and the server only connect it
+to a clock, sockets and disks, and the simulator to their pretended kin.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from qbft.core import Definition, InstanceId, Message, MessageType, OwnVote
+from qbft.core import Decide, Definition, InstanceId, Message, MessageType, OwnVote
 from qbft.crypto.certificate import Certificate, canonical_certificate
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
-from qbft.errors import Busy, InvariantViolation, ProposalConflict, QbftError
+from qbft.errors import Busy, InvariantViolation, QbftError
 from qbft.replica.aftermath import Aftermath
 from qbft.replica.authenticator import Authenticator
 from qbft.replica.catch_up import CatchUp
+from qbft.replica.conclusions import Conclusions, as_seen_by
+from qbft.replica.driver import now_ms
 from qbft.replica.held import HeldVotes
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.narrow import as_digest, as_instance, bytes_of, sequence_of
 from qbft.replica.open_instance import CastVote, OpenInstance
 from qbft.replica.outbox import Outbox
 from qbft.replica.peer import Peer
@@ -34,27 +37,16 @@ from qbft.replica.protocols import (
     Journal,
     ProposalRecord,
     QuarantineRecord,
-    Record,
     VoteRecord,
 )
 from qbft.replica.resend import resend
 from qbft.replica.turn import Turn
+from qbft.replica.voice import Voice
 from qbft.timers import TimerPolicy
 from qbft.transport import Frame
 
-BATCH_VOTES_MAX = 256
-"""Votes under one signature (DESIGN, section 4)."""
-
 Reject = Callable[[str, int], None]
 """Counts a refusal: its reason, and the peer whose frame it was in."""
-
-
-@dataclass(slots=True)
-class _Waiter:
-    """A client's call that waits for the decision."""
-
-    digest: bytes
-    future: asyncio.Future[Decision]
 
 
 def _count_nothing(reason: str, peer: int) -> None:
@@ -108,22 +100,16 @@ class Replica:
         self._outbox = Outbox()
         self._aftermath = Aftermath(self._peers, self._limits, self._outbox)
         self._catch_up = CatchUp(self._peers, store, self._limits, self._outbox)
+        self._conclusions = Conclusions()
+        self._voice = Voice(authenticator, journal, self._limits)
         self._held = HeldVotes(definition.quorum, self._limits)
         self._open: dict[InstanceId, OpenInstance] = {}
         self._openers: dict[InstanceId, int] = {}
         self._quarantined: set[InstanceId] = set()
-        self._bare: dict[InstanceId, Certificate] = {}
-        self._waiters: dict[InstanceId, list[_Waiter]] = {}
-        self._first_own: dict[InstanceId, bytes] = {}
         self._touched: dict[InstanceId, OpenInstance] = {}
-        self._inputs: list[Proposal] = []
-        self._forwards: list[Proposal] = []
-        self._settling: list[Decision] = []
-        self._decided: list[Decision] = []
         self._deadlines: list[tuple[int, InstanceId]] = []
         self._work: list[Coroutine[Any, Any, None]] = []
         self._heard: dict[int, int] = {}
-        self._next_sequence = journal.next_sequence
         self._next_tick_ms = 0
 
     # --- what the node asks -----------------------------------------------------------------------
@@ -132,13 +118,11 @@ class Replica:
         """Resume every undecided instance from the journal; once, before the driver runs (W5)."""
         votes: dict[InstanceId, list[CastVote]] = {}
         proposals: dict[InstanceId, list[ProposalRecord]] = {}
-        sequence = 0
         for record in self._journal.recover():
             match record:
                 case VoteRecord(vote, prepares):
-                    sequence = sequence_of(vote)
-                    cast = CastVote(OwnVote(vote, prepares), now_ms, sequence)
-                    votes.setdefault(_instance(vote), []).append(cast)
+                    cast = CastVote(OwnVote(vote, prepares), now_ms, sequence_of(vote))
+                    votes.setdefault(as_instance(vote.instance), []).append(cast)
                 case ProposalRecord(proposal):
                     proposals.setdefault(proposal.instance, []).append(record)
                 case QuarantineRecord(instance):
@@ -166,40 +150,34 @@ class Replica:
             ProposalConflict: own clients proposed another value for it before (SCENARIOS G4).
             QbftError: the topic's policy does not let this proposer propose.
         """
-        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         instance = proposal.instance
         decided = self._store.get(instance)
         if decided is not None:
-            future.set_result(_as_seen_by(decided, proposal.digest))
-            return future
+            return _done(as_seen_by(decided, proposal.digest))
         if instance in self._quarantined:
             raise QbftError(f"instance {instance} is quarantined after an internal error")
         if not self._is_authorised(proposal):
             raise QbftError(f"the proposer may not propose for topic {instance.topic}")
-        first = self._first_own.get(instance)
-        if first is not None and first != proposal.digest:
-            raise ProposalConflict(first)
+        bare = instance in self._conclusions.bare
         opened = self._open.get(instance)
-        if opened is None and instance not in self._bare:
-            if len(self._open) >= self._limits.open_instances_max:
-                raise Busy("too many undecided instances are open", self._limits.resend_ms)
+        if opened is None and not bare and len(self._open) >= self._limits.open_instances_max:
+            raise Busy("too many undecided instances are open", self._limits.resend_ms)
+        future = self._conclusions.wait(proposal)
+        if bare:
+            return future
+        if opened is None:
             opened = self._open_instance(instance, self._validator, now_ms)
-        self._first_own[instance] = proposal.digest
-        self._waiters.setdefault(instance, []).append(_Waiter(proposal.digest, future))
-        future.add_done_callback(lambda done: self._forget_waiter(instance, done))
-        if opened is not None:
-            opened.learn(proposal, now_ms)
-            if opened.input is None:
-                opened.give_input(proposal, now_ms)
-                self._inputs.append(proposal)
-                if self._definition.leader(instance, 1) != self._validator:
-                    self._forwards.append(proposal)
-            self._touch(opened)
+        opened.learn(proposal, now_ms)
+        if opened.input is None:
+            self._give_input(opened, proposal, now_ms)
+            if self._definition.leader(instance, 1) != self._validator:
+                self._voice.forward(proposal)
+        self._touch(opened)
         return future
 
     def is_open(self, instance: InstanceId) -> bool:
         """Whether the instance is undecided here and known."""
-        return instance in self._open or instance in self._bare
+        return instance in self._open or instance in self._conclusions.bare
 
     def status(self) -> ReplicaStatus:
         """Give what a node reports of its replica."""
@@ -214,7 +192,7 @@ class Replica:
             return
         self._heard[peer] = now_ms
         if frame.acknowledged:
-            sender.acknowledged = min(frame.acknowledged, self._next_sequence - 1)
+            sender.acknowledged = min(frame.acknowledged, self._voice.next_sequence - 1)
         for certificate in frame.certificates:
             self._take_certificate(peer, certificate, now_ms)
         for proposal in frame.proposals:
@@ -257,17 +235,18 @@ class Replica:
 
     def _deliver(self, peer: int, vote: Message, now_ms: int, *, again: bool) -> None:
         """Hand a verified vote to its engine, or answer it, or hold it."""
-        instance = _instance(vote)
+        instance = as_instance(vote.instance)
         opened = self._open.get(instance)
         if opened is not None:
             (opened.take_again if again else opened.take)(vote, now_ms)
             self._touch(opened)
             self._want_values(opened, peer, vote)
+            self._start_checks(opened)
             return
         decision = self._store.get(instance)
         if decision is not None:
             self._aftermath.hear(peer, vote, decision, now_ms)
-        elif instance not in self._bare and instance not in self._quarantined:
+        elif instance not in self._conclusions.bare and instance not in self._quarantined:
             self._held.add(peer, instance, vote)
             self._open_by_vote(peer, instance, vote, now_ms)
 
@@ -280,16 +259,17 @@ class Replica:
             )
         elif vote.type is MessageType.PRE_PREPARE and isinstance(vote.value, bytes):
             self._outbox.to(peer).wanted_values.append((instance, vote.value))
-        elif self._held.round_change_sources(instance) > self._definition.faulty:
-            if self._may_open(peer):
-                self._open_instance(instance, peer, now_ms)
+        elif self._held.round_change_sources(instance) > self._definition.faulty and self._may_open(
+            peer
+        ):
+            self._open_instance(instance, peer, now_ms)
 
     def _take_proposal(self, peer: int, proposal: Proposal, now_ms: int) -> None:
         """Take a forward, or the bytes of a value that is being voted on."""
         instance = proposal.instance
-        bare = self._bare.get(instance)
+        bare = self._conclusions.bare.get(instance)
         if bare is not None and bare.value == proposal.digest:
-            self._complete(bare, proposal)
+            self._conclusions.complete(bare, proposal)
             return
         opened = self._open.get(instance)
         if opened is not None and proposal.digest in opened.proposals:
@@ -310,18 +290,48 @@ class Replica:
             opened = self._open_instance(instance, peer, now_ms, proposal)
         else:
             self._learn(opened, proposal, now_ms)
+            self._start_checks(opened)
         self._touch(opened)
+
+    def _start_checks(self, opened: OpenInstance) -> None:
+        """Have the application check the values that wait for it (DESIGN, validity)."""
+        if self._application is None:
+            return
+        for digest, proposer in opened.checks.drain_wanted():
+            self._work.append(
+                self._check(self._application, opened, opened.proposals[digest], proposer)
+            )
+
+    async def _check(
+        self, application: Application, opened: OpenInstance, proposal: Proposal, proposer: int
+    ) -> None:
+        valid: bool | None = None
+        try:
+            async with asyncio.timeout(self._limits.check_value_ms / 1000):
+                valid = await application.check_value(proposal.instance, proposal.value, proposer)
+        except Exception:  # noqa: BLE001 - whatever an application raises is "no answer"
+            self._reject("application_gave_no_answer", proposer)
+        if valid is False:
+            self._reject("invalid_value", proposer)
+        if opened.instance in self._open:
+            opened.conclude_check(proposal.digest, now_ms(), valid=valid)
+            self._touch(opened)
 
     def _learn(self, opened: OpenInstance, proposal: Proposal, now_ms: int) -> None:
         opened.learn(proposal, now_ms)
         if opened.input is None and self._policies(proposal.instance.topic).adopts:
-            opened.give_input(proposal, now_ms)
-            self._inputs.append(proposal)
+            self._give_input(opened, proposal, now_ms)
+
+    def _give_input(self, opened: OpenInstance, proposal: Proposal, now_ms: int) -> None:
+        """Give an engine its input, and journal it with this turn (G4 after a restart)."""
+        opened.give_input(proposal, now_ms)
+        opened.journaled.add(proposal.digest)
+        self._voice.record(ProposalRecord(proposal, is_input=True))
 
     def _take_certificate(self, peer: int, certificate: Certificate, now_ms: int) -> None:
         """Believe a certificate, and nothing else, about a decision (HARDENING U4)."""
         instance = certificate.instance
-        if not isinstance(instance, InstanceId) or instance in self._bare:
+        if not isinstance(instance, InstanceId) or instance in self._conclusions.bare:
             return
         known = self._store.get(instance)
         if known is not None:
@@ -331,28 +341,19 @@ class Replica:
             return
         opened = self._open.get(instance)
         if opened is not None:
-            opened.take_decided(
-                certificate.round, certificate.value, certificate.commits, now_ms
-            )
+            opened.take_decided(certificate.round, certificate.value, certificate.commits, now_ms)
             self._touch(opened)
         else:
             self._take_bare(certificate, peer)
 
     def _take_bare(self, certificate: Certificate, peer: int) -> None:
         """Keep a decision whose bytes are not here yet, and ask for them."""
-        instance = certificate.instance
-        assert isinstance(instance, InstanceId)
+        instance = as_instance(certificate.instance)
         self._held.forget(instance)
-        if len(self._bare) >= self._limits.open_instances_max:
+        if len(self._conclusions.bare) >= self._limits.open_instances_max:
             return
-        self._bare[instance] = certificate
-        assert isinstance(certificate.value, bytes)
-        self._outbox.to(peer).wanted_values.append((instance, certificate.value))
-
-    def _complete(self, certificate: Certificate, proposal: Proposal) -> None:
-        """A decision has its certificate and its bytes: make it durable this turn."""
-        self._bare.pop(proposal.instance, None)
-        self._settling.append(Decision(proposal.value, certificate))
+        self._conclusions.bare[instance] = certificate
+        self._outbox.to(peer).wanted_values.append((instance, as_digest(certificate.value)))
 
     def _answer(self, peer: int, frame: Frame) -> None:
         """Answer what a peer asks for: values, decisions, a page of the feed."""
@@ -364,8 +365,7 @@ class Replica:
             decision = self._store.get(instance)
             if decision is not None:
                 self._outbox.to(peer).certificates.append(decision.certificate)
-                assert isinstance(decision.value, bytes)
-                self._outbox.enclose(peer, Proposal(instance, decision.value))
+                self._outbox.enclose(peer, Proposal(instance, bytes_of(decision)))
             elif instance in self._open:
                 opened = self._open[instance]
                 for cast in opened.current_votes():
@@ -380,8 +380,7 @@ class Replica:
             return opened.proposals.get(digest)
         decision = self._store.get(instance)
         if decision is not None and decision.certificate.value == digest:
-            assert isinstance(decision.value, bytes)
-            return Proposal(instance, decision.value)
+            return Proposal(instance, bytes_of(decision))
         return None
 
     def _want_values(self, opened: OpenInstance, peer: int, vote: Message) -> None:
@@ -412,6 +411,7 @@ class Replica:
         opened = OpenInstance(
             instance, self._definition, self._validator, self._timers(), self._limits
         )
+        opened.checks.enabled = self._application is not None
         self._open[instance] = opened
         return opened
 
@@ -433,6 +433,7 @@ class Replica:
         for sender, vote in self._held.release(instance):
             opened.take(vote, now_ms)
             self._want_values(opened, sender, vote)
+        self._start_checks(opened)
         for peer in sorted(self._held.dropped):
             self._outbox.to(peer).wanted_decisions.append(instance)
         self._touch(opened)
@@ -450,7 +451,7 @@ class Replica:
         late = self._aftermath.next_due_ms
         if late is not None:
             due.append(late)
-        if self._open or self._bare or self._catch_up.is_behind():
+        if self._open or self._conclusions.bare or self._catch_up.is_behind():
             due.append(self._next_tick_ms)
         return min(due, default=None)
 
@@ -471,6 +472,7 @@ class Replica:
         for peer in self._peers.values():
             self._resend(peer, now_ms - self._limits.resend_ms)
         for opened in self._open.values():
+            self._start_checks(opened)
             for digest, waiting in opened.awaited.items():
                 askable = set(waiting).union(
                     nested.source
@@ -479,7 +481,7 @@ class Replica:
                     for nested in message.justification
                 )
                 self._want_value(opened.instance, digest, askable)
-        for instance, certificate in self._bare.items():
+        for instance, certificate in self._conclusions.bare.items():
             self._want_value(instance, certificate.value, {c.source for c in certificate.commits})
         self._catch_up.tick(now_ms)
 
@@ -495,10 +497,10 @@ class Replica:
         resend(
             peer,
             self._open.values(),
-            cast_before_ms,
-            self._next_sequence - 1,
-            self._limits,
-            self._outbox,
+            cast_before_ms=cast_before_ms,
+            last_sequence=self._voice.next_sequence - 1,
+            limits=self._limits,
+            outbox=self._outbox,
         )
 
     def _want_open(self, peer: Peer) -> None:
@@ -513,75 +515,43 @@ class Replica:
 
     def end_turn(self, now_ms: int) -> Turn:
         """Sign the turn's votes together; give its records, then its frames (HARDENING W1)."""
-        turn = Turn()
-        votes: list[CastVote] = []
-        enclosed: dict[bytes, Proposal] = {p.digest: p for p in self._forwards}
-        for proposal in self._inputs:
-            opened = self._open.get(proposal.instance)
-            if opened is not None:
-                opened.journaled.add(proposal.digest)
-            turn.records.append(ProposalRecord(proposal, is_input=True))
         for opened in self._touched.values():
-            self._collect(opened, turn.records, votes, enclosed)
-        self._sign(votes)
-        turn.records.extend(VoteRecord(cast.own.vote, cast.own.prepares) for cast in votes)
-        turn.records.extend(DecisionRecord(decision) for decision in self._settling)
-        turn.frames.extend(self._frames(votes, tuple(enclosed.values())))
-        turn.frames.extend(self._outbox.seal())
-        turn.work, self._work = self._work, []
+            self._voice.collect(opened)
+            if opened.failure is not None:
+                self._quarantine(opened, opened.failure)
+            elif opened.decide is not None:
+                self._conclude(opened, opened.decide)
+            elif opened.deadline_ms is not None and opened.deadline_ms != opened.armed_ms:
+                opened.armed_ms = opened.deadline_ms
+                heapq.heappush(self._deadlines, (opened.deadline_ms, opened.instance))
         self._touched.clear()
-        self._inputs.clear()
-        self._forwards.clear()
+        for decision in self._conclusions.settling:
+            self._voice.record(DecisionRecord(decision))
+        records, frames = self._voice.speak()
+        turn = Turn(records, [(None, frame) for frame in frames], self._work)
+        turn.frames.extend(self._outbox.seal())
+        self._work = []
         return turn
 
-    def _collect(
-        self,
-        opened: OpenInstance,
-        records: list[Record],
-        votes: list[CastVote],
-        enclosed: dict[bytes, Proposal],
-    ) -> None:
-        """Gather what one touched instance did in this turn."""
-        for cast in opened.drain_cast():
-            vote = cast.own.vote
-            value = vote.value if vote.value is not None else vote.prepared_value
-            proposal = opened.proposals.get(value) if isinstance(value, bytes) else None
-            if proposal is not None:
-                if proposal.digest not in opened.journaled:
-                    opened.journaled.add(proposal.digest)
-                    records.append(ProposalRecord(proposal, is_input=False))
-                if vote.type is MessageType.PRE_PREPARE and (
-                    len(proposal.value) <= self._limits.proposal_bytes_per_frame_max
-                ):
-                    enclosed[proposal.digest] = proposal
-            votes.append(cast)
-        if opened.failure is not None:
-            records.append(QuarantineRecord(opened.instance, opened.failure))
-            self._quarantined.add(opened.instance)
-            self._close(opened)
-        elif opened.decide is not None:
-            self._conclude(opened)
-        elif opened.deadline_ms is not None and opened.deadline_ms != opened.armed_ms:
-            opened.armed_ms = opened.deadline_ms
-            heapq.heappush(self._deadlines, (opened.deadline_ms, opened.instance))
+    def _quarantine(self, opened: OpenInstance, reason: str) -> None:
+        """Never vote again in an instance whose engine met a bug (DESIGN, errors)."""
+        self._voice.record(QuarantineRecord(opened.instance, reason))
+        self._quarantined.add(opened.instance)
+        self._reject("instance_quarantined", self._validator)
+        self._close(opened)
 
-    def _conclude(self, opened: OpenInstance) -> None:
-        """Retire an engine that has decided; the decision is durable when its bytes are, too."""
-        decide = opened.decide
-        assert decide is not None
+    def _conclude(self, opened: OpenInstance, decide: Decide) -> None:
+        """Retire an engine that has decided; the decision is complete when its bytes are here."""
         certificate = canonical_certificate(
             opened.instance, decide.round, decide.value, decide.commits
         )
         self._close(opened)
-        assert isinstance(decide.value, bytes)
-        proposal = opened.proposals.get(decide.value)
+        proposal = opened.proposals.get(as_digest(decide.value))
         if proposal is not None:
-            self._complete(certificate, proposal)
+            self._conclusions.complete(certificate, proposal)
         else:
-            self._bare[opened.instance] = certificate
-            self._want_value(
-                opened.instance, decide.value, {c.source for c in certificate.commits}
-            )
+            self._conclusions.bare[opened.instance] = certificate
+            self._want_value(opened.instance, decide.value, {c.source for c in certificate.commits})
 
     def _close(self, opened: OpenInstance) -> None:
         self._open.pop(opened.instance, None)
@@ -589,64 +559,18 @@ class Replica:
         if opener in self._peers:
             self._peers[opener].opened -= 1
 
-    def _sign(self, votes: list[CastVote]) -> None:
-        """Sign all votes of the turn; the header of each batch waits with its first vote."""
-        self._headers = []
-        for begin in range(0, len(votes), BATCH_VOTES_MAX):
-            chunk = votes[begin : begin + BATCH_VOTES_MAX]
-            messages = tuple(cast.own.vote for cast in chunk)
-            header = self._authenticator.sign(
-                messages, self._journal.store_id, self._next_sequence
-            )
-            for cast in chunk:
-                cast.sequence = self._next_sequence
-                self._next_sequence += 1
-            self._headers.append((messages, header))
-
-    def _frames(
-        self, votes: list[CastVote], enclosed: tuple[Proposal, ...]
-    ) -> Iterable[tuple[int | None, Frame]]:
-        """Give the turn's frames for all peers: the values with the first batch of votes."""
-        if not votes and enclosed:
-            yield None, Frame(proposals=enclosed)
-        for messages, header in self._headers:
-            yield None, Frame(votes=messages, batch=header, proposals=enclosed)
-            enclosed = ()
-
     def turn_done(self, now_ms: int) -> None:
         """Publish the decisions that are durable now, and tell whoever waited."""
-        if not self._settling:
+        settled = self._conclusions.publish()
+        if not settled:
             return
-        settled, self._settling = self._settling, []
         self._store.add(settled)
-        instances = []
         for decision in settled:
-            instance = decision.instance
-            assert isinstance(instance, InstanceId)
-            instances.append(instance)
-            self._first_own.pop(instance, None)
-            self._aftermath.settle(instance, decision, now_ms)
-            for waiter in self._waiters.pop(instance, ()):
-                if not waiter.future.done():
-                    waiter.future.set_result(_as_seen_by(decision, waiter.digest))
-        self._catch_up.decided(instances)
-
-    def _forget_waiter(self, instance: InstanceId, future: asyncio.Future[Decision]) -> None:
-        waiters = self._waiters.get(instance)
-        if waiters is None:
-            return
-        waiters[:] = [waiter for waiter in waiters if waiter.future is not future]
-        if not waiters:
-            del self._waiters[instance]
+            self._aftermath.settle(as_instance(decision.instance), decision, now_ms)
+        self._catch_up.decided([as_instance(decision.instance) for decision in settled])
 
 
-def _instance(vote: Message) -> InstanceId:
-    instance = vote.instance
-    assert isinstance(instance, InstanceId)
-    return instance
-
-
-def _as_seen_by(decision: Decision, digest: bytes) -> Decision:
-    """Mark the decision as the caller's own where it is (SCENARIOS G2)."""
-    own = decision.certificate.value == digest
-    return Decision(decision.value, decision.certificate, own)
+def _done(decision: Decision) -> asyncio.Future[Decision]:
+    future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+    future.set_result(decision)
+    return future

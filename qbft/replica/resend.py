@@ -1,7 +1,8 @@
 """Re-sending own votes until they are acknowledged (HARDENING D5, U5).
 
-Per peer, in the order of their sequence, a bounded frame at a time. A frame that `covers` a sequence
-promises that the peer lacks none of the current votes up to it; the peer acknowledges that.
+Per peer, in the order of their sequence, a bounded frame at a time. A frame that `covers` a
+sequence promises that the peer lacks none of the current votes up to it; the peer acknowledges
+that.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from qbft.replica.peer import Peer
 def resend(
     peer: Peer,
     opens: Iterable[OpenInstance],
+    *,
     cast_before_ms: int,
     last_sequence: int,
     limits: ReplicaLimits,

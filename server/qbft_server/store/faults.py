@@ -20,7 +20,7 @@ KINDS = (*(t.name for t in MessageType if t is not MessageType.DECIDED), DECISIO
 
 
 class FaultHook(Protocol):
-    """Told when a labelled point is passed; may kill the process, or raise OSError as a disk does."""
+    """Told when a labelled point is passed; may kill the process, or raise OSError like a disk."""
 
     def __call__(self, label: str, kinds: Collection[str]) -> None:
         """`label` is one of `LABELS`, `kinds` which of `KINDS` are concerned."""

@@ -7,6 +7,7 @@ loop or in a thread, follows from how fast the disk is: docs/adr/003-where-the-c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import secrets
@@ -16,23 +17,21 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from qbft.core.messages import InstanceId
-from qbft.errors import JournalError
+from qbft.errors import JournalError, QbftError
 from qbft.replica.protocols import Record, VoteRecord
 from qbft.wire.journal import decode_journal_commit, encode_journal_commit
 from qbft_server.store.faults import FaultHook, kinds_of
 from qbft_server.store.live import LiveRecords
 from qbft_server.store.segments import SegmentHeader, SegmentLog, sync_directory
+from qbft_server.store.threads import in_thread
 
 STORE_ID_BYTES = 16
 _COMMIT = 1
 _CHECKPOINT = 2  # records written once more, so that older segments can go; no new votes
 _CHECKPOINT_RECORDS_MAX = 256
 _LOCK = "lock"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,7 @@ class VoteJournal:
 
     def __init__(
         self,
+        *,
         log: SegmentLog,
         live: LiveRecords,
         next_sequence: int,
@@ -100,7 +100,7 @@ class VoteJournal:
         """
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock_fd = _acquire_lock(directory, os.O_CREAT)
+            lock_fd = _acquire_lock(directory)
             try:
                 store_id = secrets.token_bytes(STORE_ID_BYTES)
                 SegmentLog.create(directory, cluster_id, validator, store_id)
@@ -117,13 +117,13 @@ class VoteJournal:
         cluster_id: bytes,
         validator: int,
         *,
-        is_settled: Callable[[InstanceId], bool] = lambda _: False,
+        settled_digest: Callable[[InstanceId], object | None] = lambda _: None,
         limits: JournalLimits | None = None,
         fault: FaultHook | None = None,
     ) -> VoteJournal:
         """Open the journal that `init` made; never makes one.
 
-        `is_settled` says of an instance that its decision is durable elsewhere.
+        `settled_digest` gives what was decided where the decision is durable elsewhere.
 
         Raises:
             JournalError: there is none; it is damaged, foreign or of another version; or another
@@ -131,19 +131,27 @@ class VoteJournal:
             InvariantViolation: it holds two decisions for one instance.
         """
         try:
-            if not directory.is_dir():
-                raise JournalError(f"{directory} does not exist; make it with `qbft init`")
-            lock_fd = _acquire_lock(directory, 0)
+            if not SegmentLog.exists(directory):
+                raise JournalError(
+                    f"{directory} holds no vote journal; `qbft init` makes one, a node never does"
+                )
+            lock_fd = _acquire_lock(directory)
             try:
-                replay = _Replay(directory, LiveRecords(is_settled))
+                replay = _Replay(directory, LiveRecords(settled_digest))
                 log = SegmentLog.open(directory, cluster_id, validator, replay)
             except BaseException:
                 os.close(lock_fd)
                 raise
         except OSError as error:
             raise JournalError(f"cannot open the vote journal in {directory}: {error}") from error
-        sequence = replay.next_sequence
-        return cls(log, replay.live, sequence, lock_fd, limits or JournalLimits(), fault)
+        return cls(
+            log=log,
+            live=replay.live,
+            next_sequence=replay.next_sequence,
+            lock_fd=lock_fd,
+            limits=limits or JournalLimits(),
+            fault=fault,
+        )
 
     @property
     def store_id(self) -> bytes:
@@ -202,22 +210,35 @@ class VoteJournal:
                 write = partial(self._write, payload, kinds)
                 if self._is_slow or len(payload) > self._limits.inline_bytes_max:
                     self.stats.thread_commits += 1
-                    interrupted |= await _in_thread(write)
+                    interrupted |= await in_thread(write)
                 else:
                     write()
-            except (OSError, JournalError) as error:
-                self._failure = f"the vote journal has failed, voting stops: {error}"
+            except (OSError, JournalError, asyncio.CancelledError) as error:
+                cause = error.__cause__ or error
+                self._failure = f"the vote journal has failed, voting stops: {cause}"
+                if isinstance(error, asyncio.CancelledError):
+                    raise
                 raise JournalError(self._failure) from error
-            self._note(records, len(payload))
+            try:
+                self._note(records, len(payload))
+            except QbftError as error:
+                self._failure = f"the vote journal has failed, voting stops: {error}"
+                raise
         if interrupted:
             raise asyncio.CancelledError
 
     async def aclose(self) -> None:
         """Wait for a commit that is under way, then give files and lock back."""
         async with self._turn:
+            self.close()
+
+    def close(self) -> None:
+        """Give files and lock back at once; no commit may be under way."""
+        if self._lock_fd >= 0:
             self._failure = "the vote journal is closed"
             self._log.close()
             os.close(self._lock_fd)
+            self._lock_fd = -1
 
     @property
     def _is_slow(self) -> bool:
@@ -247,21 +268,27 @@ class VoteJournal:
         self.live.apply(self._log.header.number, records)
 
     async def _rotate(self) -> bool:
-        """Begin a new segment, in a thread; returns whether it was cancelled meanwhile."""
+        """Begin a new segment; returns whether this task was cancelled meanwhile.
+
+        It costs two commits where the disk is fast, and is done in the loop; else in a thread.
+        """
         retained_max = max(self._limits.retained_bytes_max, 2 * self._checkpoint_bytes)
         floor = self.live.floor()
         is_checkpoint = floor is not None and self._log.retained_bytes > retained_max
         records = list(self.live.records()) if is_checkpoint else []
         number = self._log.header.number + 1
-        interrupted = await _in_thread(
-            partial(
-                self._log.rotate,
-                floor=None if is_checkpoint else floor,
-                next_sequence=self._next_sequence,
-                settled=self.settled_position,
-                records=_checkpoint(records),
-            )
+        rotate = partial(
+            self._log.rotate,
+            floor=None if is_checkpoint else floor,
+            next_sequence=self._next_sequence,
+            settled=self.settled_position,
+            records=_checkpoint(records),
         )
+        interrupted = False
+        if is_checkpoint or self._is_slow:
+            interrupted = await in_thread(rotate)
+        else:
+            rotate()
         self.stats.rotations += 1
         if is_checkpoint:
             self.stats.checkpoints += 1
@@ -309,10 +336,10 @@ def _checkpoint(records: Sequence[Record]) -> Iterator[tuple[int, bytes]]:
         yield _CHECKPOINT, encode_journal_commit(chunk)
 
 
-def _acquire_lock(directory: Path, flags: int) -> int:
+def _acquire_lock(directory: Path) -> int:
     """Take the directory for this process; two with one key would contradict each other (W8)."""
     path = directory / _LOCK
-    fd = os.open(path, os.O_RDWR | flags, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -322,23 +349,7 @@ def _acquire_lock(directory: Path, flags: int) -> int:
             f"{directory} is in use by another process (pid {holder or 'unknown'}); two nodes with "
             "one key would contradict each other: stop that one first"
         ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    with contextlib.suppress(OSError):  # the pid is for people; a full disk must not matter here
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
-
-
-async def _in_thread(work: Callable[[], object]) -> bool:
-    """Run blocking work in a thread and wait for its end, even when cancelled meanwhile.
-
-    Returns whether this task was cancelled, which the caller must pass on once its books are in
-    order; what the work raises is raised.
-    """
-    future = asyncio.get_running_loop().run_in_executor(None, work)
-    interrupted = False
-    while not future.done():
-        try:
-            await asyncio.wait((future,))
-        except asyncio.CancelledError:
-            interrupted = True
-    future.result()
-    return interrupted

@@ -30,15 +30,17 @@ class LiveRecords:
     """The records of undecided instances, and decisions that only the journal holds so far.
 
     Both are kept in the order in which their first record was committed, hence of segments, so that
-    the oldest segment still needed is found at once. `is_settled` says whether an instance's
-    decision is durable elsewhere; it is asked once for each instance that begins.
+    the oldest segment still needed is found at once. `settled_digest` gives what was decided where
+    the decision is durable elsewhere; it is asked once for each instance that begins.
+    `pending_bytes` are those of the values of the waiting decisions.
     """
 
-    def __init__(self, is_settled: Callable[[InstanceId], bool]) -> None:
-        self._is_settled = is_settled
+    def __init__(self, settled_digest: Callable[[InstanceId], object | None]) -> None:
+        self._settled_digest = settled_digest
         self._open: dict[InstanceId, _Open] = {}
         self._pending: dict[InstanceId, _Pending] = {}
         self._count = 0
+        self.pending_bytes = 0
 
     def apply(self, segment: int, records: Sequence[Record]) -> None:
         """Take note of records that are durable in a segment.
@@ -53,16 +55,22 @@ class LiveRecords:
                 self._decide(instance, segment, record)
             elif instance in self._open:
                 self._open[instance].records.append((self._count, record))
-            elif instance not in self._pending and not self._is_settled(instance):
+            elif instance not in self._pending and self._settled_digest(instance) is None:
                 self._open[instance] = _Open(segment, [(self._count, record)])
 
     def _decide(self, instance: InstanceId, segment: int, record: DecisionRecord) -> None:
         was_open = self._open.pop(instance, None) is not None
-        known = self._pending.get(instance)
-        if known is not None:
-            check_same(instance, known.record.decision, record.decision)
-        elif was_open or not self._is_settled(instance):
-            self._pending[instance] = _Pending(segment, record)
+        waiting = self.pending(instance)
+        digest = record.decision.certificate.value
+        if waiting is not None:
+            check_same(instance, waiting.certificate.value, digest)
+            return
+        settled = None if was_open else self._settled_digest(instance)
+        if settled is not None:
+            check_same(instance, settled, digest)
+            return
+        self._pending[instance] = _Pending(segment, record)
+        self.pending_bytes += value_bytes(record.decision)
 
     @property
     def pending_count(self) -> int:
@@ -84,6 +92,11 @@ class LiveRecords:
         found = islice(self._pending.values(), start, start + limit)
         return [entry.record.decision for entry in found]
 
+    def pending_items(self) -> Iterator[tuple[InstanceId, Decision]]:
+        """The waiting decisions with their instances, in the order of their commits."""
+        for instance, entry in self._pending.items():
+            yield instance, entry.record.decision
+
     def is_open(self, instance: InstanceId) -> bool:
         """Whether there are records of this undecided instance."""
         return instance in self._open
@@ -91,7 +104,7 @@ class LiveRecords:
     def settle(self, count: int) -> None:
         """The first so many waiting decisions are durable elsewhere now."""
         for instance in list(islice(self._pending, count)):
-            del self._pending[instance]
+            self.pending_bytes -= value_bytes(self._pending.pop(instance).record.decision)
 
     def floor(self) -> int | None:
         """The oldest segment with a record that matters; None where none does."""
@@ -112,8 +125,10 @@ class LiveRecords:
 
     def moved_to(self, segment: int) -> None:
         """All that matters has been written once more, into this segment."""
-        for entry in (*self._open.values(), *self._pending.values()):
+        for entry in self._open.values():
             entry.segment = segment
+        for waiting in self._pending.values():
+            waiting.segment = segment
 
 
 def instance_of(record: Record) -> InstanceId:
@@ -136,11 +151,16 @@ def instance_of(record: Record) -> InstanceId:
     return instance
 
 
-def check_same(instance: InstanceId, first: Decision, second: Decision) -> None:
-    """See that two decisions of an instance agree; their certificates may differ.
+def value_bytes(decision: Decision) -> int:
+    """The length of a decision's value."""
+    return len(decision.value) if isinstance(decision.value, bytes) else 0
+
+
+def check_same(instance: InstanceId, first: object, second: object) -> None:
+    """See that two digests decided for an instance agree; their certificates may differ.
 
     Raises:
         InvariantViolation: they do not; the node stops (HARDENING W4).
     """
-    if first.certificate.value != second.certificate.value:
+    if first != second:
         raise InvariantViolation(f"{instance} has two decisions")

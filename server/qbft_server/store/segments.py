@@ -137,6 +137,11 @@ class SegmentLog:
         return sum(self._closed_bytes.values()) + self.size_bytes
 
     @staticmethod
+    def exists(directory: Path) -> bool:
+        """Whether there is a log in this directory."""
+        return bool(_numbers(directory))
+
+    @staticmethod
     def create(directory: Path, cluster_id: bytes, validator: int, store_id: bytes) -> None:
         """Make the first, empty segment of a new log, durably.
 
@@ -144,7 +149,7 @@ class SegmentLog:
             JournalError: there is a log already.
             OSError: the disk refuses.
         """
-        if _numbers(directory):
+        if SegmentLog.exists(directory):
             raise JournalError(f"{directory} already holds a vote journal; nothing was changed")
         header = SegmentHeader(cluster_id, validator, store_id, marker=_new_marker())
         os.close(_write_segment(directory, header, ())[0])
@@ -161,9 +166,7 @@ class SegmentLog:
         """
         numbers = _numbers(directory)
         if not numbers:
-            raise JournalError(
-                f"{directory} holds no vote journal; `qbft init` makes one, a node never does"
-            )
+            _lost(directory, "there is no segment")
         newest = _read_header(directory, numbers[-1])
         _check_owner(directory, newest, cluster_id, validator)
         if numbers[0] > newest.floor or numbers != list(range(numbers[0], newest.number + 1)):

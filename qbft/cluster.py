@@ -1,0 +1,306 @@
+"""The cluster file: who the validators are, where they are found, and who may propose what.
+
+One TOML file, without secrets, the same for every node and every client. Name, epoch and vote keys
+make the cluster id; addresses and TLS identities are outside it and may change (DESIGN, section 4).
+
+A node's TLS identity is its public key, pinned as `tls_key_sha256`; its self-signed certificate
+stands beside the pin because gRPC wants a root to trust. Trusting that one root means: the other
+side holds that key. No authority takes part, and the name in it (`TLS_NAME`) says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from qbft.core.quorum import max_faulty
+from qbft.crypto.roster import Roster, cluster_id
+from qbft.errors import ClusterError
+from qbft.replica.policy import TopicPolicy
+from qbft.tls_pin import tls_key_sha256
+
+TLS_NAME = "qbft-node"
+"""The DNS name that every node's certificate carries and every dialer asks for."""
+
+VALIDATORS_MAX = 256
+PREFIXES_MAX = 1_024
+PROPOSERS_PER_PREFIX_MAX = 1_024
+CLUSTER_FILE_BYTES_MAX = 8 << 20
+EPOCH_MAX = 2**63 - 1
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_PREFIX = re.compile(r"([a-z0-9][a-z0-9._/-]{0,127})?")
+_KEY = re.compile(r"[0-9a-f]{64}")
+_ADDRESS = re.compile(
+    r"(?P<host>[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})"
+)
+_SHOWN_CHARACTERS_MAX = 80
+
+
+def check_address(address: str) -> str:
+    """The address itself, if it is HOST:PORT with a port from 1 to 65535 (IPv6 in brackets).
+
+    Raises:
+        ValueError: it is not.
+    """
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 1 <= int(match["port"]) <= 65_535:
+        raise ValueError("must be HOST:PORT, the port from 1 to 65535, IPv6 in brackets")
+    return address
+
+
+def _check_key(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise ValueError("must be 64 lowercase hexadecimal digits (32 bytes)")
+    return key
+
+
+Address = Annotated[str, AfterValidator(check_address)]
+"""HOST:PORT."""
+
+HexKey = Annotated[str, AfterValidator(_check_key)]
+"""32 bytes, in lowercase hexadecimal."""
+
+
+class Table(BaseModel):
+    """A table of a configuration file: immutable, and any key that it does not know is refused."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, table: Any) -> Any:
+        refuse_unknown_keys(cls, table)
+        return table
+
+
+def refuse_unknown_keys(model: type[BaseModel], table: object) -> None:
+    """Check that a table has no key but the model's.
+
+    Raises:
+        ValueError: it has; the message names the key and those that are allowed.
+    """
+    if not isinstance(table, dict):
+        return
+    for key in table:
+        if key not in model.model_fields:
+            allowed = ", ".join(model.model_fields)
+            raise ValueError(
+                f"unknown key {str(key)[:_SHOWN_CHARACTERS_MAX]!r}; allowed: {allowed}"
+            )
+
+
+class Validator(Table):
+    """One voting member; its index is its place in the file.
+
+    `vote_key` is its Ed25519 public key; `peer` the address that other nodes dial, `client` that of
+    its decision service; `tls_key_sha256` the pin of its TLS key, `tls_certificate` the self-signed
+    certificate (PEM) with that key.
+    """
+
+    vote_key: HexKey
+    peer: Address
+    client: Address
+    tls_key_sha256: HexKey
+    tls_certificate: str = Field(max_length=16_384)
+
+    @model_validator(mode="after")
+    def _check_pin(self) -> Self:
+        pin = tls_key_sha256(self.tls_certificate)
+        if pin != self.tls_key_sha256:
+            raise ValueError(
+                f"tls_certificate holds the key {pin}, which is not the pinned "
+                f"tls_key_sha256 {self.tls_key_sha256}"
+            )
+        return self
+
+
+class Prefix(Table):
+    """The rules of all topics that begin with `prefix`; the longest matching prefix wins.
+
+    `inputs` and `proposers` are those of `qbft.replica.policy.TopicPolicy`; no proposers means that
+    the prefix is open, and a faulty node may choose its values (DESIGN, who may propose).
+    """
+
+    prefix: str
+    inputs: Literal["adopt", "own"] = "adopt"
+    proposers: tuple[HexKey, ...] = Field(default=(), max_length=PROPOSERS_PER_PREFIX_MAX)
+
+    @field_validator("prefix")
+    @classmethod
+    def _check_prefix(cls, prefix: str) -> str:
+        if not _PREFIX.fullmatch(prefix):
+            raise ValueError("must be how a topic can begin: at most 128 of a-z 0-9 . _ / -")
+        return prefix
+
+
+class Cluster(Table):
+    """A cluster file, checked.
+
+    `faults` is how many faulty validators the operator counts on surviving; a file that claims more
+    than its validators allow (n >= 3f+1) is refused. Left out, it claims nothing.
+    """
+
+    name: str
+    epoch: int = Field(default=0, ge=0, le=EPOCH_MAX)
+    faults: int | None = Field(default=None, ge=0)
+    validators: tuple[Validator, ...] = Field(min_length=1, max_length=VALIDATORS_MAX)
+    prefixes: tuple[Prefix, ...] = Field(default=(), max_length=PREFIXES_MAX)
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError("must be 1 to 64 of a-z 0-9 . _ - and begin with a letter or digit")
+        return name
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        _refuse_twice("vote_key", [v.vote_key for v in self.validators])
+        _refuse_twice("tls_key_sha256", [v.tls_key_sha256 for v in self.validators])
+        _refuse_twice("address", [a for v in self.validators for a in (v.peer, v.client)])
+        _refuse_twice("prefix", [p.prefix for p in self.prefixes])
+        nodes = len(self.validators)
+        if self.faults is not None and self.faults > max_faulty(nodes):
+            raise ValueError(
+                f"faults = {self.faults} needs {3 * self.faults + 1} validators (3f+1), and there "
+                f"are {nodes}: allowed is at most {max_faulty(nodes)}"
+            )
+        return self
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read and check a cluster file.
+
+        Raises:
+            ClusterError: it cannot be read, or not used; one line with the key, the value and what
+                is allowed.
+        """
+        return cls.parse(read_text(path, "cluster file"), str(path))
+
+    @classmethod
+    def parse(cls, text: str, source: str = "cluster file") -> Self:
+        """Read the text of a cluster file; `source` names it in errors.
+
+        Raises:
+            ClusterError: see `load`.
+        """
+        table = parse_toml(text, source)
+        try:
+            return cls.model_validate(table)
+        except ValidationError as error:
+            raise ClusterError(f"{source}: {first_error(error)}") from error
+
+    def dump(self) -> str:
+        """The text of the file: `parse(dump())` is this cluster again."""
+        parts = [
+            "# A qbft cluster: the same file for every node and client. It holds no secret.",
+            f'name = "{self.name}"',
+            f"epoch = {self.epoch}",
+        ]
+        if self.faults is not None:
+            parts.append(f"faults = {self.faults}")
+        for index, validator in enumerate(self.validators):
+            parts += ["", f"[[validators]]  # {index}"]
+            parts += [
+                f'{key} = "{getattr(validator, key)}"'
+                for key in ("vote_key", "peer", "client", "tls_key_sha256")
+            ]
+            parts.append(f"tls_certificate = '''\n{validator.tls_certificate.strip()}\n'''")
+        for prefix in self.prefixes:
+            proposers = ", ".join(f'"{key}"' for key in prefix.proposers)
+            parts += ["", "[[prefixes]]", f'prefix = "{prefix.prefix}"']
+            parts += [f'inputs = "{prefix.inputs}"', f"proposers = [{proposers}]"]
+        return "\n".join(parts) + "\n"
+
+    @cached_property
+    def roster(self) -> Roster:
+        """Whose signatures count, and the cluster id that they are bound to."""
+        keys = tuple(bytes.fromhex(validator.vote_key) for validator in self.validators)
+        return Roster(cluster_id(self.name, self.epoch, keys), keys)
+
+    @cached_property
+    def _longest_first(self) -> tuple[tuple[str, TopicPolicy], ...]:
+        return tuple(
+            (p.prefix, TopicPolicy(p.inputs == "adopt", frozenset(map(bytes.fromhex, p.proposers))))
+            for p in sorted(self.prefixes, key=lambda p: -len(p.prefix))
+        )
+
+    def policy(self, topic: str) -> TopicPolicy:
+        """The policy of the longest prefix that the topic has; where none matches, open to all."""
+        for prefix, policy in self._longest_first:
+            if topic.startswith(prefix):
+                return policy
+        return TopicPolicy()
+
+
+def _refuse_twice(key: str, values: list[str]) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{key} {value!r} is given twice; each must be different")
+        seen.add(value)
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a file of bounded size.
+
+    Raises:
+        ClusterError: there is no such file, or it is no text.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(CLUSTER_FILE_BYTES_MAX + 1)
+        if len(data) > CLUSTER_FILE_BYTES_MAX:
+            raise ClusterError(f"{path}: a {what} has at most {CLUSTER_FILE_BYTES_MAX} bytes")
+        return data.decode()
+    except OSError as error:
+        raise ClusterError(f"{path}: cannot read the {what}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ClusterError(f"{path}: not a {what}: byte {error.start} is not UTF-8") from error
+
+
+def parse_toml(text: str, source: str) -> dict[str, Any]:
+    """The table that a TOML text holds.
+
+    Raises:
+        ClusterError: it is not TOML; the message names the line.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ClusterError(f"{source}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise ClusterError(f"{source}: not valid TOML: nested too deeply") from error
+
+
+def first_error(error: ValidationError, secret: frozenset[str] = frozenset()) -> str:
+    """The first thing wrong, in one line: key = value: what is allowed.
+
+    Values of the keys in `secret` are not shown.
+    """
+    first = error.errors(include_url=False)[0]
+    key = ".".join(map(str, first["loc"]))
+    message = str(first.get("ctx", {}).get("error", first["msg"]))
+    message = message.replace("Input should be", "must be").replace("Field required", "is missing")
+    shown = first.get("input")
+    if not key:
+        return message
+    if secret.intersection(map(str, first["loc"])):
+        return f"{key}: {message}"
+    if first["type"] == "missing" or not isinstance(shown, str | int | float):
+        return f"{key}: {message}"
+    return f"{key} = {repr(shown)[:_SHOWN_CHARACTERS_MAX]}: {message}"

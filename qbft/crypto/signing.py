@@ -1,0 +1,167 @@
+"""Batch signatures: one Ed25519 signature for all votes of a turn (DESIGN, signatures).
+
+The votes are leaves of a Merkle tree whose root is signed. To whoever receives them together, the
+one signature proves all (`BatchHeader`); a vote that travels on carries it with its way through the
+tree (`VoteSignature`), and so proves itself alone, for ever.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from qbft.core import Message, Proof
+from qbft.crypto import merkle
+from qbft.crypto.canonical import canonical_vote
+from qbft.crypto.encoding import number, pack
+from qbft.crypto.keys import VoteKey, is_signature_valid
+from qbft.crypto.roster import Roster
+
+BATCH_TAG = b"qbft/batch/v1"
+BATCH_VOTES_MAX = 256
+"""Votes under one signature."""
+STORE_ID_BYTES = 16
+VERIFIED_CACHED_MAX = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHeader:
+    """The one signature over the own-vote section of a frame.
+
+    `store_id` is the 16 bytes that name the signer's journal, `sequence` the number of the
+    section's first vote within it, `signature` the 64 bytes of Ed25519 over the Merkle root.
+    """
+
+    store_id: bytes
+    sequence: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VoteSignature:
+    """A vote's portable signature: its batch's, with the vote's place in the tree.
+
+    `way` is the path from the vote to the root, or the tree from which it can be had.
+    """
+
+    header: BatchHeader
+    size: int
+    index: int
+    way: tuple[bytes, ...] | merkle.Tree = field(repr=False)
+
+    @property
+    def path(self) -> tuple[bytes, ...]:
+        """The hashes beside the way from the vote to the root, the lowest first."""
+        return self.way.path(self.index) if isinstance(self.way, merkle.Tree) else self.way
+
+    @property
+    def vote_sequence(self) -> int:
+        """The vote's own number in its signer's journal."""
+        return self.header.sequence + self.index
+
+
+def batch_payload(
+    cluster_id: bytes, validator: int, header: BatchHeader, size: int, root: bytes
+) -> bytes:
+    """The bytes that a batch's signature signs."""
+    return pack(
+        (
+            BATCH_TAG,
+            cluster_id,
+            number(validator),
+            header.store_id,
+            number(header.sequence),
+            number(size),
+            root,
+        )
+    )
+
+
+class BatchSigner:
+    """Signs one validator's votes."""
+
+    def __init__(self, key: VoteKey, roster: Roster, validator: int) -> None:
+        self._key = key
+        self._cluster_id = roster.cluster_id
+        self._validator = validator
+
+    def sign(self, votes: Sequence[Message], store_id: bytes, sequence: int) -> BatchHeader:
+        """Sign votes together and fill their proofs; `sequence` is the number of the first.
+
+        Raises:
+            ValueError: there are none, or more than fit under one signature.
+        """
+        if not 1 <= len(votes) <= BATCH_VOTES_MAX:
+            raise ValueError(f"a batch has 1 to {BATCH_VOTES_MAX} votes, not {len(votes)}")
+        tree = _tree(votes, self._cluster_id)
+        unsigned = BatchHeader(store_id, sequence, b"")
+        payload = batch_payload(self._cluster_id, self._validator, unsigned, tree.size, tree.root)
+        header = BatchHeader(store_id, sequence, self._key.sign(payload))
+        _fill(votes, header, tree)
+        return header
+
+
+class Verifier:
+    """Verifies votes of every validator; remembers roots that it has verified, up to a bound."""
+
+    def __init__(self, roster: Roster, cached_max: int = VERIFIED_CACHED_MAX) -> None:
+        self._roster = roster
+        self._cached_max = cached_max
+        self._verified: OrderedDict[tuple[int, bytes, bytes], None] = OrderedDict()
+
+    def verify_section(self, validator: int, votes: Sequence[Message], header: BatchHeader) -> bool:
+        """Whether one validator signed exactly these votes together; fills their proofs."""
+        if not 1 <= len(votes) <= BATCH_VOTES_MAX:
+            return False
+        if any(vote.source != validator for vote in votes):
+            return False
+        tree = _tree(votes, self._roster.cluster_id)
+        if not self._is_signed(validator, header, tree.size, tree.root):
+            return False
+        _fill(votes, header, tree)
+        return True
+
+    def verify_vote(self, vote: Message) -> bool:
+        """Whether a vote has its source's portable signature."""
+        signature = vote.proof.signature if vote.proof is not None else None
+        if not isinstance(signature, VoteSignature) or signature.size > BATCH_VOTES_MAX:
+            return False
+        leaf = merkle.leaf_hash(canonical_vote(vote, self._roster.cluster_id))
+        root = merkle.root_of_path(leaf, signature.index, signature.size, signature.path)
+        if root is None:
+            return False
+        return self._is_signed(vote.source, signature.header, signature.size, root)
+
+    def verify_message(self, vote: Message) -> bool:
+        """Whether a vote, and each vote nested in it, has its source's portable signature."""
+        return self.verify_vote(vote) and all(map(self.verify_vote, vote.justification))
+
+    def _is_signed(self, validator: int, header: BatchHeader, size: int, root: bytes) -> bool:
+        if not 0 <= validator < self._roster.nodes:
+            return False
+        payload = batch_payload(self._roster.cluster_id, validator, header, size, root)
+        known = (validator, payload, header.signature)
+        if known in self._verified:
+            self._verified.move_to_end(known)
+            return True
+        if not is_signature_valid(self._roster.vote_keys[validator], payload, header.signature):
+            return False
+        self._verified[known] = None
+        if len(self._verified) > self._cached_max:
+            self._verified.popitem(last=False)
+        return True
+
+
+def _tree(votes: Sequence[Message], cluster_id: bytes) -> merkle.Tree:
+    return merkle.Tree([merkle.leaf_hash(canonical_vote(vote, cluster_id)) for vote in votes])
+
+
+def _fill(votes: Sequence[Message], header: BatchHeader, tree: merkle.Tree) -> None:
+    """Put the portable signatures into the votes' proofs.
+
+    A vote is signed once in its life: what carries a signature keeps it.
+    """
+    for index, vote in enumerate(votes):
+        if isinstance(vote.proof, Proof) and vote.proof.signature is None:
+            vote.proof.signature = VoteSignature(header, tree.size, index, tree)

@@ -1,0 +1,43 @@
+"""The records of a vote journal: all that a node must not forget (HARDENING W1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qbft.core import InstanceId, Message
+from qbft.crypto.proposal import Proposal
+from qbft.decision import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class VoteRecord:
+    """An own vote with its portable signature; with a COMMIT also the PREPAREs that led to it."""
+
+    vote: Message
+    prepares: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalRecord:
+    """A value's bytes with its proposal; `is_input`: the engine was given it as its input."""
+
+    proposal: Proposal
+    is_input: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """A decision with its certificate and value (write-once, HARDENING W4)."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineRecord:
+    """An instance whose engine met a bug: never voted in again (DESIGN, errors)."""
+
+    instance: InstanceId
+    reason: str
+
+
+Record = VoteRecord | ProposalRecord | DecisionRecord | QuarantineRecord

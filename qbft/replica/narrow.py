@@ -1,0 +1,67 @@
+"""The service's types within the engine's wider ones.
+
+The engine takes any hashable as instance and value; in a replica they are `InstanceId` and a
+32-byte digest, and a decided value is bytes. The gate lets nothing else through, so anything else
+is a bug.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from qbft.core import InstanceId, Message
+from qbft.decision import Decision
+from qbft.errors import InvariantViolation
+
+
+def as_instance(instance: object) -> InstanceId:
+    """Take an instance as what it is in a replica.
+
+    Raises:
+        InvariantViolation: it is something else.
+    """
+    if not isinstance(instance, InstanceId):
+        raise InvariantViolation(f"instance {instance!r} is no InstanceId")
+    return instance
+
+
+def as_digest(value: object) -> bytes:
+    """Take an engine's value as the digest that it is in a replica.
+
+    Raises:
+        InvariantViolation: it is something else.
+    """
+    if not isinstance(value, bytes):
+        raise InvariantViolation(f"value {value!r} is no digest")
+    return value
+
+
+def bytes_of(decision: Decision) -> bytes:
+    """Give the decided bytes.
+
+    Raises:
+        InvariantViolation: the decision is not one of the service.
+    """
+    return as_digest(decision.value)
+
+
+@runtime_checkable
+class Numbered(Protocol):
+    """A portable signature: it tells the vote's number in its signer's journal."""
+
+    @property
+    def vote_sequence(self) -> int:
+        """The number, from 1."""
+        ...
+
+
+def sequence_of(vote: Message) -> int:
+    """Give the number of a signed own vote in the journal.
+
+    Raises:
+        InvariantViolation: it is not signed.
+    """
+    signature = vote.proof.signature if vote.proof is not None else None
+    if not isinstance(signature, Numbered):
+        raise InvariantViolation(f"{vote} is not signed")
+    return signature.vote_sequence

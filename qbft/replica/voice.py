@@ -1,0 +1,82 @@
+"""The node's one voice: a turn's votes, numbered, signed together, journaled and framed (W1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qbft.core import Message, MessageType
+from qbft.crypto.proposal import Proposal
+from qbft.crypto.signing import BatchHeader
+from qbft.replica.authenticator import Authenticator
+from qbft.replica.limits import ReplicaLimits
+from qbft.replica.open_instance import CastVote, OpenInstance
+from qbft.replica.protocols import Journal, ProposalRecord, Record, VoteRecord
+from qbft.transport import Frame
+
+BATCH_VOTES_MAX = 256
+"""Votes under one signature (DESIGN, section 4)."""
+
+
+class Voice:
+    """Collects what the open instances say in a turn, and says it once."""
+
+    def __init__(
+        self, authenticator: Authenticator, journal: Journal, limits: ReplicaLimits
+    ) -> None:
+        self._authenticator = authenticator
+        self._journal = journal
+        self._limits = limits
+        self._votes: list[CastVote] = []
+        self._records: list[Record] = []
+        self._enclosed: dict[bytes, Proposal] = {}
+        self.next_sequence = journal.next_sequence
+
+    def forward(self, proposal: Proposal) -> None:
+        """Tell all peers of a client's proposal."""
+        self._enclosed[proposal.digest] = proposal
+
+    def record(self, record: Record) -> None:
+        """Have a record committed with this turn."""
+        self._records.append(record)
+
+    def collect(self, opened: OpenInstance) -> None:
+        """Gather the votes an instance cast in this turn, and the bytes they are the first for."""
+        for cast in opened.drain_cast():
+            self._votes.append(cast)
+            vote = cast.own.vote
+            proposal = opened.value_of(vote)
+            if proposal is None:
+                continue
+            if proposal.digest not in opened.journaled:
+                opened.journaled.add(proposal.digest)
+                self._records.append(ProposalRecord(proposal, is_input=False))
+            if vote.type is MessageType.PRE_PREPARE and (
+                len(proposal.value) <= self._limits.proposal_bytes_per_frame_max
+            ):
+                self._enclosed[proposal.digest] = proposal
+
+    def speak(self) -> tuple[list[Record], list[Frame]]:
+        """Sign the turn's votes; give its records, and the frames for all peers."""
+        batches = list(self._sign())
+        records: list[Record] = self._records
+        records.extend(VoteRecord(cast.own.vote, cast.own.prepares) for cast in self._votes)
+        enclosed = tuple(self._enclosed.values())
+        frames = [Frame(votes=votes, batch=header) for votes, header in batches[1:]]
+        if batches:
+            votes, header = batches[0]
+            frames.insert(0, Frame(votes=votes, batch=header, proposals=enclosed))
+        elif enclosed:
+            frames.append(Frame(proposals=enclosed))
+        self._votes, self._records, self._enclosed = [], [], {}
+        return records, frames
+
+    def _sign(self) -> Iterable[tuple[tuple[Message, ...], BatchHeader]]:
+        """Number and sign the votes, at most so many together."""
+        for begin in range(0, len(self._votes), BATCH_VOTES_MAX):
+            chunk = self._votes[begin : begin + BATCH_VOTES_MAX]
+            votes = tuple(cast.own.vote for cast in chunk)
+            header = self._authenticator.sign(votes, self._journal.store_id, self.next_sequence)
+            for cast in chunk:
+                cast.sequence = self.next_sequence
+                self.next_sequence += 1
+            yield votes, header

@@ -1,0 +1,1 @@
+"""The simulator: shipped replicas on a virtual clock, a pretended network and pretended disks."""

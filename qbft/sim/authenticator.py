@@ -1,0 +1,64 @@
+"""Proofs without arithmetic: in a simulation a message is genuine if its signer made it.
+
+A simulated network hands over objects, not bytes, so a proof that only the signer's authenticator
+can fill stands in for Ed25519; what is forged carries none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qbft.core import Message, quorum
+from qbft.crypto.certificate import Certificate
+from qbft.crypto.proposal import Proposal
+from qbft.crypto.signing import BatchHeader
+
+
+@dataclass(frozen=True, slots=True)
+class SimSignature:
+    """Who signed, and the vote's number in the signer's journal."""
+
+    validator: int
+    vote_sequence: int
+
+
+class SimAuthenticator:
+    """The authenticator of one simulated validator."""
+
+    def __init__(self, validator: int, nodes: int) -> None:
+        self._validator = validator
+        self._quorum = quorum(nodes)
+
+    def sign(self, votes: Sequence[Message], store_id: bytes, sequence: int) -> BatchHeader:
+        """Fill the proofs of these votes."""
+        for number, vote in enumerate(votes, sequence):
+            if vote.proof is not None and vote.proof.signature is None:
+                vote.proof.signature = SimSignature(self._validator, number)
+        return BatchHeader(store_id, sequence, b"")
+
+    def has_signed(self, peer: int, votes: Sequence[Message], header: BatchHeader | None) -> bool:
+        """Whether each vote is the peer's own and genuine."""
+        return all(vote.source == peer and _is_signed(vote) for vote in votes)
+
+    def is_genuine(self, vote: Message) -> bool:
+        """Whether the vote and all it nests is genuine."""
+        return _is_signed(vote) and self.is_justification_genuine(vote)
+
+    def is_justification_genuine(self, vote: Message) -> bool:
+        """Whether all that the vote nests is genuine."""
+        return all(map(_is_signed, vote.justification))
+
+    def proves(self, certificate: Certificate) -> bool:
+        """Whether a quorum of genuine COMMITs is there."""
+        sources = {commit.source for commit in certificate.commits if _is_signed(commit)}
+        return len(sources) >= self._quorum
+
+    def is_proposed(self, proposal: Proposal) -> bool:
+        """Believe any proposal."""
+        return True
+
+
+def _is_signed(vote: Message) -> bool:
+    signature = vote.proof.signature if vote.proof is not None else None
+    return isinstance(signature, SimSignature) and signature.validator == vote.source

@@ -1,0 +1,75 @@
+"""The oracle: what must hold after every step of every run (SCENARIOS, section 0)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qbft.core import InstanceId, Message, MessageType, Value, quorum
+from qbft.decision import Decision
+
+
+class Violation(AssertionError):  # noqa: N818 - named for what it is
+    """A property that must hold does not; the message names it."""
+
+
+class Oracle:
+    """Watches every vote that leaves an honest node and every decision that becomes durable."""
+
+    def __init__(self, nodes: int, honest: Iterable[int]) -> None:
+        self._nodes = nodes
+        self._honest = frozenset(honest)
+        self._proposed: dict[InstanceId, set[bytes]] = {}
+        self._votes: dict[tuple[object, int, MessageType, int], tuple[Value | None, int]] = {}
+        self._round_change_max: dict[tuple[object, int], int] = {}
+        self._commit_max: dict[tuple[object, int], int] = {}
+        self._decided: dict[InstanceId, bytes] = {}
+        self._of_node: dict[tuple[int, InstanceId], bytes] = {}
+
+    @property
+    def decided(self) -> dict[InstanceId, bytes]:
+        """The decided value of each instance so far."""
+        return self._decided
+
+    def proposed(self, instance: InstanceId, value: bytes) -> None:
+        """Note that a client proposed this value."""
+        self._proposed.setdefault(instance, set()).add(value)
+
+    def signed(self, vote: Message) -> None:
+        """Check a vote that an honest node just made durable: I5, I6 and I7."""
+        if vote.source not in self._honest or vote.type is MessageType.DECIDED:
+            return
+        key = (vote.instance, vote.source, vote.type, vote.round)
+        content = (vote.value, vote.prepared_round)
+        if self._votes.setdefault(key, content) != content:
+            raise Violation(f"I5: two contents of {vote.type.name} {key}")
+        mine = (vote.instance, vote.source)
+        if vote.type is MessageType.ROUND_CHANGE:
+            if vote.prepared_round < self._commit_max.get(mine, 0):
+                raise Violation(f"I7: {vote} hides a COMMIT of round {self._commit_max[mine]}")
+            self._round_change_max[mine] = max(vote.round, self._round_change_max.get(mine, 0))
+        elif vote.round < self._round_change_max.get(mine, 0):
+            raise Violation(f"I6: {vote} after ROUND-CHANGE {self._round_change_max[mine]}")
+        if vote.type is MessageType.COMMIT:
+            self._commit_max[mine] = max(vote.round, self._commit_max.get(mine, 0))
+
+    def concluded(self, node: int, decision: Decision) -> None:
+        """Check a durable decision: I1 agreement, I2 validity, I3 once, I4 its certificate."""
+        certificate = decision.certificate
+        instance, value = certificate.instance, decision.value
+        if not isinstance(instance, InstanceId) or not isinstance(value, bytes):
+            raise Violation(f"I4: {decision} is not one of the service")
+        if self._decided.setdefault(instance, value) != value:
+            raise Violation(f"I1: {instance} decided as {value!r} and {self._decided[instance]!r}")
+        if value not in self._proposed.get(instance, set()):
+            raise Violation(f"I2: nobody proposed {value!r} for {instance}")
+        if self._of_node.setdefault((node, instance), value) != value:
+            raise Violation(f"I3: node {node} decided {instance} twice")
+        sources = {commit.source for commit in certificate.commits}
+        exact = all(
+            (c.type, c.instance, c.round, c.value)
+            == (MessageType.COMMIT, instance, certificate.round, certificate.value)
+            for c in certificate.commits
+        )
+        members = all(0 <= source < self._nodes for source in sources)
+        if len(sources) < quorum(self._nodes) or not exact or not members:
+            raise Violation(f"I4: certificate of {instance} is no quorum of its COMMITs")

@@ -1,0 +1,176 @@
+"""Streams from the peers: who they are, their hello, and their bounded buffers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+
+from qbft_server.peers.events import PeerRecorder
+from qbft_server.peers.limits import PeerLimits
+from qbft_server.peers.stream import METHOD, SERVICE, Context, is_message
+from qbft_server.peers.tls import Identities
+
+
+class Inbox:
+    """Frames of one peer that wait for `receive`, still encoded; its filler waits for room."""
+
+    def __init__(self, limits: PeerLimits) -> None:
+        self._limits = limits
+        self._frames: deque[bytes] = deque()
+        self._bytes = 0
+        self._room: asyncio.Event = asyncio.Event()
+        self._room.set()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the peer's stream must not be read for now."""
+        return not self._room.is_set()
+
+    def put(self, data: bytes) -> None:
+        """Keep a frame; allowed while not full, so one frame may exceed the bound of bytes."""
+        self._frames.append(data)
+        self._bytes += len(data)
+        if (
+            len(self._frames) >= self._limits.incoming_frames_max
+            or self._bytes >= self._limits.incoming_bytes_max
+        ):
+            self._room.clear()
+
+    def take(self) -> bytes:
+        """The oldest frame. Room is made when half is free, so that a reader is not woken for each.
+
+        Raises:
+            IndexError: there is none.
+        """
+        data = self._frames.popleft()
+        self._bytes -= len(data)
+        if (
+            not self._room.is_set()
+            and 2 * len(self._frames) <= self._limits.incoming_frames_max
+            and 2 * self._bytes <= self._limits.incoming_bytes_max
+        ):
+            self._room.set()
+        return data
+
+    async def room(self) -> None:
+        """Wait until it is not full."""
+        await self._room.wait()
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One call of a peer, by the task that serves it."""
+
+    task: asyncio.Task[object]
+    is_replaced: bool = False
+
+    def replace(self) -> None:
+        self.is_replaced = True
+        self.task.cancel()
+
+
+class Acceptor:
+    """Serves `PeerService.Exchange`.
+
+    Of each peer one stream is live and one in its hello, at most; a newer one replaces it. So a
+    peer that opens a thousand streams spends only its own two places (SCENARIOS F16).
+    """
+
+    def __init__(
+        self,
+        *,
+        identities: Identities,
+        own: int,
+        limits: PeerLimits,
+        recorder: PeerRecorder,
+        inboxes: dict[int, Inbox],
+        hello: Callable[[int], bytes],
+        check_hello: Callable[[int, bytes], str | None],
+        arrived: Callable[[], None],
+    ) -> None:
+        self._identities = identities
+        self._own = own
+        self._limits = limits
+        self._recorder = recorder
+        self._inboxes = inboxes
+        self._hello = hello
+        self._check_hello = check_hello
+        self._arrived = arrived
+        self._greeting: dict[int, _Stream] = {}
+        self._live: dict[int, _Stream] = {}
+
+    @property
+    def streams(self) -> int:
+        """Streams being served now."""
+        return len(self._greeting) + len(self._live)
+
+    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+        """What a gRPC server needs; messages pass as the bytes they are."""
+        exchange = grpc.stream_stream_rpc_method_handler(self._exchange)
+        return grpc.method_handlers_generic_handler(SERVICE, {METHOD: exchange})
+
+    async def _exchange(self, _requests: object, context: Context) -> None:
+        peer = self._identities.validator(context)
+        if peer is None or peer == self._own:
+            self._recorder.rejected("stranger", None)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not a peer of this cluster")
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - gRPC runs every handler in a task
+        stream = _Stream(task)
+        try:
+            await self._greet(peer, stream, context)
+            await self._read_frames(peer, context)
+        except asyncio.CancelledError:
+            if not stream.is_replaced or task.uncancel():
+                raise
+            self._recorder.rejected("stream_replaced", peer)
+            await context.abort(grpc.StatusCode.ABORTED, "replaced by a newer stream")
+        finally:
+            for streams in (self._greeting, self._live):
+                if streams.get(peer) is stream:
+                    del streams[peer]
+
+    async def _greet(self, peer: int, stream: _Stream, context: Context) -> None:
+        _take_place(self._greeting, peer, stream)
+        try:
+            async with asyncio.timeout(self._limits.hello_seconds_max):
+                data = await context.read()
+                refusal = self._check_hello(peer, data) if is_message(data) else "no_hello"
+                if refusal is None:
+                    await context.write(self._hello(peer))
+        except TimeoutError:
+            refusal = "hello_timeout"
+        if refusal is not None:
+            self._recorder.rejected(refusal, peer)
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"refused hello: {refusal}")
+        del self._greeting[peer]
+        _take_place(self._live, peer, stream)
+        self._recorder.peers[peer].streams_accepted += 1
+
+    async def _read_frames(self, peer: int, context: Context) -> None:
+        """Read until cancelled: a peer that closes its half keeps its one place until it goes."""
+        inbox, counters = self._inboxes[peer], self._recorder.peers[peer]
+        while True:
+            if inbox.is_full:
+                await inbox.room()
+            data = await context.read()
+            if not is_message(data):
+                await asyncio.get_running_loop().create_future()
+            counters.frames_received += 1
+            counters.bytes_received += len(data)
+            inbox.put(data)
+            self._arrived()
+
+
+def _take_place(streams: dict[int, _Stream], peer: int, stream: _Stream) -> None:
+    older = streams.get(peer)
+    streams[peer] = stream
+    if older is not None:
+        older.replace()

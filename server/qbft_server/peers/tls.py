@@ -1,0 +1,104 @@
+"""Who is at the other end: mutual TLS, each side pinned by its public key (DESIGN, section 4).
+
+Each side trusts, as its only roots, the self-signed certificates of the cluster file. A certificate
+that is not among them does not pass the handshake; one that does is held against the pins once
+more, for a root could in principle vouch for another key.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import grpc
+
+from qbft.cluster import TLS_NAME, Cluster
+from qbft.tls_pin import tls_key_sha256
+from qbft_server.identity import TlsIdentity
+from qbft_server.peers.limits import PeerLimits
+from qbft_server.peers.stream import Context
+
+Options = list[tuple[str, str | int]]
+
+
+def server_credentials(
+    cluster: Cluster, validator: int, identity: TlsIdentity
+) -> grpc.ServerCredentials:
+    """Let in whoever presents the certificate of another validator."""
+    roots = "\n".join(
+        v.tls_certificate for index, v in enumerate(cluster.validators) if index != validator
+    )
+    return grpc.ssl_server_credentials(
+        [(identity.key_pem, identity.certificate_pem)],
+        roots.encode() or identity.certificate_pem,
+        require_client_auth=True,
+    )
+
+
+def channel_credentials(
+    cluster: Cluster, peer: int, identity: TlsIdentity
+) -> grpc.ChannelCredentials:
+    """Trust that one peer's certificate alone, and show our own."""
+    return grpc.ssl_channel_credentials(
+        cluster.validators[peer].tls_certificate.encode(),
+        identity.key_pem,
+        identity.certificate_pem,
+    )
+
+
+def common_options(limits: PeerLimits) -> Options:
+    """Message sizes and keepalive, the same on both sides.
+
+    A ping after so much silence, even without traffic, finds a peer that vanished without a word.
+    """
+    ping_ms = int(limits.keepalive_seconds * 1000)
+    timeout_ms = int(limits.keepalive_timeout_seconds * 1000)
+    return [
+        ("grpc.max_send_message_length", limits.message_bytes_max),
+        ("grpc.max_receive_message_length", limits.message_bytes_max),
+        ("grpc.keepalive_time_ms", ping_ms),
+        ("grpc.keepalive_timeout_ms", timeout_ms),
+        ("grpc.http2.ping_timeout_ms", timeout_ms),  # 60 s by default, and it wins
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", ping_ms),
+    ]
+
+
+def channel_options(limits: PeerLimits) -> Options:
+    """For dialling a peer: no name check beyond the pin, no retries or backoff but our own."""
+    return [
+        *common_options(limits),
+        ("grpc.ssl_target_name_override", TLS_NAME),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_retries", 0),
+        ("grpc.enable_http_proxy", 0),
+    ]
+
+
+def server_options(limits: PeerLimits) -> Options:
+    """For accepting peers: few streams, no idle connections, no port shared with others."""
+    return [
+        *common_options(limits),
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", limits.streams_per_connection_max),
+        ("grpc.max_connection_idle_ms", int(limits.idle_connection_seconds_max * 1000)),
+        ("grpc.server_handshake_timeout_ms", int(limits.hello_seconds_max * 1000)),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(limits.keepalive_seconds * 500)),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", int(limits.keepalive_seconds * 500)),
+    ]
+
+
+class Identities:
+    """Finds the validator behind a stream."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._by_pin = {v.tls_key_sha256: i for i, v in enumerate(cluster.validators)}
+        self._pin = functools.lru_cache(maxsize=2 * len(self._by_pin))(tls_key_sha256)
+
+    def validator(self, context: Context) -> int | None:
+        """The index whose pinned key the other side proved to hold, or None for a stranger."""
+        certificates = context.auth_context().get("x509_pem_cert", ())
+        try:
+            return self._by_pin.get(self._pin(bytes(next(iter(certificates))).decode()))
+        except (StopIteration, ValueError):
+            return None

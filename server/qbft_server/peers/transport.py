@@ -1,0 +1,289 @@
+"""`qbft.transport.Transport` over gRPC: one dialled link and one inbox for each peer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from grpc import aio
+
+from qbft.cluster import Cluster
+from qbft.errors import ClusterError, TransportError
+from qbft.transport import Batch, Frame
+from qbft.wire import Hello, WireLimits, decode_frame, decode_hello, encode_frame, encode_hello
+from qbft_server.identity import TlsIdentity
+from qbft_server.peers.events import NoEvents, PeerCounters, PeerEvents, PeerRecorder
+from qbft_server.peers.incoming import Acceptor, Inbox
+from qbft_server.peers.limits import PeerLimits
+from qbft_server.peers.outgoing import OutgoingLink
+from qbft_server.peers.split import split_frame
+from qbft_server.peers.stream import hush_cancelled_calls
+from qbft_server.peers.tls import (
+    Identities,
+    channel_credentials,
+    channel_options,
+    server_credentials,
+    server_options,
+)
+
+
+class GrpcTransport:
+    """The links of one node, while the `async with` block lasts; no task outlives it.
+
+    `hello(peer)` says what to tell a peer when a stream begins, `heard(peer, hello)` is given what
+    an acceptable hello of that peer said, on either of the two streams.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        validator: int,
+        identity: TlsIdentity,
+        listen: str,
+        *,
+        hello: Callable[[int], Hello],
+        heard: Callable[[int, Hello], None] | None = None,
+        limits: PeerLimits | None = None,
+        wire_limits: WireLimits | None = None,
+        events: PeerEvents | None = None,
+    ) -> None:
+        self.validator = validator
+        self.limits = limits or PeerLimits()
+        self._wire_limits = wire_limits or WireLimits()
+        self._cluster = cluster
+        self._identity = identity
+        self._listen = listen
+        self._hello = hello
+        self._heard = heard
+        self._roster = cluster.roster
+        self._recorder = PeerRecorder(len(cluster.validators), validator, events or NoEvents())
+        peers = list(self._recorder.peers)
+        self._inboxes = {peer: Inbox(self.limits) for peer in peers}
+        self._turns = deque(peers)
+        self._links = {peer: self._make_link(peer) for peer in peers}
+        self._acceptor = Acceptor(
+            identities=Identities(cluster),
+            own=validator,
+            limits=self.limits,
+            recorder=self._recorder,
+            inboxes=self._inboxes,
+            hello=self._encoded_hello,
+            check_hello=self._check_hello,
+            arrived=self._rouse,
+        )
+        self._fresh: set[int] = set()
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_running = False
+        self._server: aio.Server | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._link_tasks: list[asyncio.Task[None]] = []
+        self.port = 0
+        """The port it listens on, once it runs."""
+
+    # --- the life of it
+
+    async def __aenter__(self) -> Self:
+        """Listen, and begin to dial.
+
+        Raises:
+            ClusterError: the address cannot be listened on.
+        """
+        hush_cancelled_calls()
+        limits = self.limits
+        server = aio.server(
+            options=server_options(limits),
+            maximum_concurrent_rpcs=2 * len(self._cluster.validators) + limits.streams_extra_max,
+        )
+        server.add_generic_rpc_handlers((self._acceptor.handler(),))
+        credentials = server_credentials(self._cluster, self.validator, self._identity)
+        try:
+            self.port = server.add_secure_port(self._listen, credentials)
+        except RuntimeError as error:
+            raise ClusterError(
+                f"listen.peer = {self._listen!r}: cannot listen there; "
+                "allowed is a free port at an address of this machine"
+            ) from error
+        await _start(server)
+        self._server = server
+        self._tasks = await asyncio.TaskGroup().__aenter__()
+        self._link_tasks = [
+            self._tasks.create_task(link.run(), name=f"peer link {peer}")
+            for peer, link in self._links.items()
+        ]
+        self._is_running = True
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Break all links and stop listening."""
+        self._is_running = False
+        self._rouse()
+        assert self._tasks is not None and self._server is not None  # noqa: S101, PT018
+        for task in self._link_tasks:
+            task.cancel()
+        try:
+            if kind is not None and issubclass(kind, asyncio.CancelledError):
+                await self._tasks.__aexit__(kind, error, trace)
+            else:  # an exception of the caller's passes through as it is
+                await self._tasks.__aexit__(None, None, None)
+        finally:
+            await self._server.stop(None)
+
+    # --- the contract of Transport
+
+    async def send(self, frame: Frame, to: int | None = None) -> None:
+        """Queue a frame for one peer, or for every peer; never waits.
+
+        Serialised once, whatever the number of peers. A frame above the message limit is sent as
+        several, in the order of `split_frame`.
+
+        Raises:
+            TransportError: the transport is not running.
+        """
+        if not self._is_running:
+            raise TransportError("the transport is closed")
+        links = self._links.values() if to is None else (self._links[to],)
+        data = encode_frame(frame)
+        if len(data) <= self.limits.message_bytes_max:
+            for link in links:
+                link.push(data)
+            return
+        for piece in split_frame(frame, encode_frame, self.limits.message_bytes_max):
+            for link in links:
+                if piece is None:
+                    link.lose_frame()
+                else:
+                    link.push(piece)
+
+    async def receive(self) -> Batch:
+        """The next frames, peers taken in turn, and the peers whose link is fresh.
+
+        Lets the event loop run at least once, so that a node under load still writes and reads.
+
+        Raises:
+            TransportError: the transport is closed.
+        """
+        await asyncio.sleep(0)
+        while self._is_running:
+            batch = self._take()
+            if batch.frames or batch.fresh:
+                return batch
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        raise TransportError("the transport is closed")
+
+    # --- what telemetry and status read
+
+    @property
+    def counters(self) -> dict[int, PeerCounters]:
+        """The counters of each peer, live."""
+        return self._recorder.peers
+
+    @property
+    def stranger_rejects(self) -> dict[str, int]:
+        """Refusals of streams that no validator opened, by reason, live."""
+        return self._recorder.stranger_rejects
+
+    @property
+    def connected(self) -> frozenset[int]:
+        """The peers to which our link is up."""
+        return frozenset(peer for peer, link in self._links.items() if link.is_up)
+
+    @property
+    def streams(self) -> int:
+        """Streams of peers being served now."""
+        return self._acceptor.streams
+
+    def queued(self, peer: int) -> tuple[int, int]:
+        """(frames, bytes) that wait for a peer."""
+        link = self._links[peer]
+        return link.queued_frames, link.queued_bytes
+
+    # --- inside
+
+    def _make_link(self, peer: int) -> OutgoingLink:
+        return OutgoingLink(
+            peer,
+            self._cluster.validators[peer].peer,
+            credentials=channel_credentials(self._cluster, peer, self._identity),
+            options=channel_options(self.limits),
+            limits=self.limits,
+            recorder=self._recorder,
+            hello=lambda: self._encoded_hello(peer),
+            check_hello=lambda data: self._check_hello(peer, data),
+            report_fresh=self._report_fresh,
+        )
+
+    def _encoded_hello(self, peer: int) -> bytes:
+        return encode_hello(self._hello(peer))
+
+    def _check_hello(self, peer: int, data: bytes) -> str | None:
+        """Why this hello of that peer is refused, or None."""
+        hello = decode_hello(data)
+        if isinstance(hello, str):
+            return hello
+        if hello.cluster_id != self._roster.cluster_id:
+            return "wrong_cluster"
+        if hello.validator != peer:
+            return "wrong_validator"
+        own = self._hello(peer)
+        if hello.protocol_max < own.protocol_min or own.protocol_max < hello.protocol_min:
+            return "wrong_version"
+        if self._heard is not None:
+            self._heard(peer, hello)
+        return None
+
+    def _report_fresh(self, peer: int) -> None:
+        self._fresh.add(peer)
+        self._rouse()
+
+    def _rouse(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _take(self) -> Batch:
+        fresh = tuple(sorted(self._fresh))
+        self._fresh.clear()
+        for peer in fresh:
+            self._links[peer].open()
+        frames: list[tuple[int, Frame]] = []
+        bytes_left = self.limits.batch_bytes_max
+        idle = 0
+        turns = self._turns
+        while idle < len(turns) and len(frames) < self.limits.batch_frames_max and bytes_left > 0:
+            peer = turns[0]
+            turns.rotate(-1)
+            inbox = self._inboxes[peer]
+            if not inbox:
+                idle += 1
+                continue
+            idle = 0
+            data = inbox.take()
+            bytes_left -= len(data)
+            decoded = decode_frame(data, peer, self._roster, self._wire_limits)
+            for reason in decoded.rejects:
+                self._recorder.rejected(reason, peer)
+            if decoded.frame is not None:
+                frames.append((peer, decoded.frame))
+        return Batch(tuple(frames), fresh)
+
+
+async def _start(server: aio.Server) -> None:
+    """Start it whole: a server cancelled half way through its start cannot be stopped any more."""
+    starting = asyncio.ensure_future(server.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await starting
+        await server.stop(None)
+        raise

@@ -1,0 +1,251 @@
+"""Decisions in SQLite, for queries; the journal has made them durable before (DESIGN, retention).
+
+WAL mode with synchronous=FULL: when `commit` returns its rows are synced, so that the segments of
+the journal that hold them may go. One connection writes, another reads, both in the event loop;
+only `commit` waits for a disk, and runs in a thread: docs/adr/003-where-the-commit-runs.md.
+Positions are given by the caller, from 1 without gaps, in the order of the journal's commits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qbft.core.messages import InstanceId
+from qbft.decision import Decision
+from qbft.errors import QbftError
+from qbft.replica.protocols import DecisionRecord
+from qbft.wire.journal import decode_journal_commit, encode_journal_commit
+from qbft_server.store.live import instance_of, value_bytes
+
+SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x51424654  # "QBFT"
+_BUSY_MS = 20  # nobody else writes; should somebody, the event loop must not wait for long
+_SCHEMA = f"""
+BEGIN;
+CREATE TABLE store (
+    cluster_id BLOB NOT NULL,
+    validator INTEGER NOT NULL,
+    store_id BLOB NOT NULL
+);
+CREATE TABLE decisions (
+    position INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL,
+    height INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    decision BLOB NOT NULL,
+    UNIQUE (topic, height)
+);
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+
+class DecisionsError(QbftError):
+    """The decisions cannot be read, or are not those of this node."""
+
+
+class DecisionTable:
+    """The table of decisions; every call blocks, reads for tens of microseconds."""
+
+    def __init__(self, path: Path, reader: sqlite3.Connection, writer: sqlite3.Connection) -> None:
+        self._path = path
+        self._reader = reader
+        self._writer = writer
+
+    @staticmethod
+    def create(path: Path, cluster_id: bytes, validator: int, store_id: bytes) -> None:
+        """Make an empty table for this store; only `init` does.
+
+        Raises:
+            DecisionsError: there is one already, or the disk refuses.
+        """
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            with contextlib.closing(_connect(path)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(_SCHEMA)
+                owner = (cluster_id, validator, store_id)
+                connection.execute("INSERT INTO store VALUES (?, ?, ?)", owner)
+                connection.execute("COMMIT")
+        except (OSError, sqlite3.Error) as error:
+            raise DecisionsError(f"cannot make {path}: {error}") from error
+
+    @classmethod
+    def open(cls, path: Path) -> DecisionTable:
+        """Open the table that `init` made; never makes one.
+
+        Raises:
+            DecisionsError: there is none, or it is damaged or of another version.
+        """
+        if not path.is_file():
+            raise DecisionsError(f"{path} does not exist; `qbft init` makes it, a node never does")
+        try:
+            writer = _connect(path)
+            application = writer.execute("PRAGMA application_id").fetchone()[0]
+            version = writer.execute("PRAGMA user_version").fetchone()[0]
+            if (application, version) != (_APPLICATION_ID, SCHEMA_VERSION):
+                writer.close()
+                raise DecisionsError(
+                    f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}"
+                )
+            reader = _connect(path)
+            reader.execute("PRAGMA query_only = ON")
+        except sqlite3.Error as error:
+            raise DecisionsError(f"cannot open {path}: {error}") from error
+        return cls(path, reader, writer)
+
+    def check_owner(self, cluster_id: bytes, validator: int, store_id: bytes) -> None:
+        """See that the table belongs to this cluster, validator and journal.
+
+        Raises:
+            DecisionsError: it does not.
+        """
+        owner = self._query("SELECT cluster_id, validator, store_id FROM store", ())
+        if owner != [(cluster_id, validator, store_id)]:
+            raise DecisionsError(f"{self._path} belongs to another node's store than the journal")
+
+    @property
+    def end(self) -> int:
+        """The position of the last decision; 0 when there is none."""
+        return int(self._query("SELECT coalesce(max(position), 0) FROM decisions", ())[0][0])
+
+    def digest(self, instance: InstanceId) -> bytes | None:
+        """The digest that was decided, or None."""
+        key = (instance.topic, instance.height)
+        rows = self._query("SELECT digest FROM decisions WHERE topic = ? AND height = ?", key)
+        return bytes(rows[0][0]) if rows else None
+
+    def get(self, instance: InstanceId) -> Decision | None:
+        """The decision of an instance, or None."""
+        key = (instance.topic, instance.height)
+        rows = self._query("SELECT decision FROM decisions WHERE topic = ? AND height = ?", key)
+        return _decode(rows[0][0]) if rows else None
+
+    def list_topic(
+        self, topic: str, from_height: int, limit: int, position_max: int
+    ) -> list[Decision]:
+        """Decisions of a topic by ascending height, of those up to a position."""
+        rows = self._query(
+            "SELECT decision FROM decisions WHERE topic = ? AND height >= ? AND position <= ? "
+            "ORDER BY height LIMIT ?",
+            (topic, from_height, position_max, limit),
+        )
+        return [_decode(row[0]) for row in rows]
+
+    def feed(self, after: int, limit: int, position_max: int) -> list[tuple[int, InstanceId]]:
+        """(position, instance) by ascending position, of those after one and up to another."""
+        rows = self._query(
+            "SELECT position, topic, height FROM decisions WHERE position > ? AND position <= ? "
+            "ORDER BY position LIMIT ?",
+            (after, position_max, limit),
+        )
+        return [(position, InstanceId(topic, height)) for position, topic, height in rows]
+
+    def begin(self) -> int:
+        """Begin a batch; returns the position of the last decision stored.
+
+        Raises:
+            sqlite3.Error: SQLite cannot write now.
+        """
+        self._writer.execute("BEGIN IMMEDIATE")
+        rows = self._writer.execute("SELECT coalesce(max(position), 0) FROM decisions").fetchall()
+        return int(rows[0][0])
+
+    def insert(self, first_position: int, decisions: Sequence[Decision]) -> None:
+        """Add decisions, at consecutive positions, to the batch that was begun.
+
+        Raises:
+            sqlite3.Error: SQLite cannot write now; `abandon` the batch.
+        """
+        rows = [
+            _row(position, decision) for position, decision in enumerate(decisions, first_position)
+        ]
+        self._writer.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def commit(self) -> None:
+        """End the batch: all of it is synced when this returns. For a thread: it waits for a disk.
+
+        Raises:
+            sqlite3.Error: it may be stored or not; `abandon` it, the next `begin` tells.
+        """
+        self._writer.execute("COMMIT")
+
+    def abandon(self) -> None:
+        """End the batch without storing it, if there still is one."""
+        if self._writer.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Give the files back; the table is not used afterwards."""
+        self._reader.close()
+        self._writer.close()
+
+    def _query(self, sql: str, parameters: tuple[object, ...]) -> list[Any]:
+        try:
+            return self._reader.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise DecisionsError(f"cannot read {self._path}: {error}") from error
+
+
+class RecentDecisions:
+    """The decisions last stored or asked for, bounded in number and in bytes of values."""
+
+    def __init__(self, decisions_max: int, bytes_max: int) -> None:
+        self._decisions: OrderedDict[InstanceId, Decision] = OrderedDict()
+        self._decisions_max = decisions_max
+        self._bytes_max = bytes_max
+        self._bytes = 0
+
+    def get(self, instance: InstanceId) -> Decision | None:
+        """The decision, if it is one of the recent ones."""
+        decision = self._decisions.get(instance)
+        if decision is not None:
+            self._decisions.move_to_end(instance)
+        return decision
+
+    def put(self, instance: InstanceId, decision: Decision) -> None:
+        """Keep a decision, and let go of the least recently used above the limits."""
+        previous = self._decisions.pop(instance, None)
+        self._bytes += value_bytes(decision) - (value_bytes(previous) if previous else 0)
+        self._decisions[instance] = decision
+        while len(self._decisions) > self._decisions_max or self._bytes > self._bytes_max:
+            self._bytes -= value_bytes(self._decisions.popitem(last=False)[1])
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A connection in autocommit; used by one thread at a time, not always the same."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=_BUSY_MS / 1_000,
+    )
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _row(position: int, decision: Decision) -> tuple[int, str, int, int, object, bytes]:
+    record = DecisionRecord(decision)
+    instance = instance_of(record)
+    digest = decision.certificate.value
+    encoded = encode_journal_commit((record,))
+    return position, instance.topic, instance.height, decision.round, digest, encoded
+
+
+def _decode(data: bytes) -> Decision:
+    try:
+        (record,) = decode_journal_commit(data)
+    except ValueError as error:
+        raise DecisionsError(f"a stored decision cannot be read: {error}") from error
+    if not isinstance(record, DecisionRecord):
+        raise DecisionsError("a stored decision is something else")
+    return record.decision

@@ -1,0 +1,350 @@
+"""A node's store: the vote journal, and the decisions that follow it into SQLite.
+
+A decision is durable with the commit of its record and answerable from then on. A background task
+moves decisions into SQLite; a segment of the journal is deleted when SQLite has synced all that it
+alone held. Where SQLite cannot write, decisions stay in the journal, and the task tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qbft.core.messages import HEIGHT_MAX, InstanceId
+from qbft.decision import Decision
+from qbft.errors import InvariantViolation, JournalError
+from qbft.replica.protocols import DecisionRecord, Record
+from qbft_server.store.decisions import DecisionsError, DecisionTable, RecentDecisions
+from qbft_server.store.faults import FaultHook
+from qbft_server.store.journal import JournalLimits, VoteJournal
+from qbft_server.store.live import check_same, instance_of, value_bytes
+from qbft_server.store.threads import in_thread
+
+JOURNAL_DIRECTORY = "journal"
+DECISIONS_FILE = "decisions.sqlite3"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """Bounds of the store.
+
+    Decisions are moved to SQLite after `flush_interval_ms`, or at once when `flush_decisions_max`
+    or `flush_bytes_max` of them wait, `insert_decisions_max` in one piece of work of the event
+    loop; a failure is tried again after `flush_retry_ms`. When `pending_decisions_max` or
+    `pending_bytes_max` wait, a commit moves some first, and fails if that fails. `recent_*` bound
+    the decisions kept in memory.
+    """
+
+    flush_interval_ms: int = 200
+    flush_retry_ms: int = 1_000
+    flush_decisions_max: int = 1_000
+    flush_bytes_max: int = 8 << 20
+    insert_decisions_max: int = 16
+    pending_decisions_max: int = 10_000
+    pending_bytes_max: int = 128 << 20
+    recent_decisions_max: int = 4_096
+    recent_bytes_max: int = 32 << 20
+    journal: JournalLimits = field(default_factory=JournalLimits)
+
+
+@dataclass(slots=True)
+class StoreStats:
+    """Counters of one life of the store, beside those of its journal."""
+
+    flushes: int = 0
+    flush_failures: int = 0
+    flush_seconds_last: float = 0.0
+    flush_seconds_max: float = 0.0
+    full_waits: int = 0
+
+
+class NodeStore:
+    """Both `Journal` and `DecisionStore` of `qbft.replica.protocols`, on one directory.
+
+    Its owner keeps `run()` in a task of its own and ends with `aclose()`.
+    """
+
+    def __init__(self, journal: VoteJournal, table: DecisionTable, limits: StoreLimits) -> None:
+        self.journal = journal
+        self.stats = StoreStats()
+        self._table = table
+        self._limits = limits
+        self._settled = table.end
+        self._recent = RecentDecisions(limits.recent_decisions_max, limits.recent_bytes_max)
+        self._flushing = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._has_work = asyncio.Event()
+        self._is_urgent = asyncio.Event()
+        journal.settled_position = self._settled
+        if journal.live.pending_count:
+            self._has_work.set()
+
+    @staticmethod
+    def create(directory: Path, cluster_id: bytes, validator: int) -> None:
+        """Make an empty store; only `init` does (HARDENING W7).
+
+        Raises:
+            QbftError: there is one already, or the disk refuses.
+        """
+        VoteJournal.create(directory / JOURNAL_DIRECTORY, cluster_id, validator)
+        journal = VoteJournal.open(directory / JOURNAL_DIRECTORY, cluster_id, validator)
+        try:
+            path = directory / DECISIONS_FILE
+            DecisionTable.create(path, cluster_id, validator, journal.store_id)
+        finally:
+            journal.close()
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        cluster_id: bytes,
+        validator: int,
+        *,
+        limits: StoreLimits | None = None,
+        fault: FaultHook | None = None,
+    ) -> NodeStore:
+        """Open the store that `init` made; blocks while it reads the journal.
+
+        Raises:
+            QbftError: there is none; it is damaged, foreign or of another version; its parts do
+                not belong together; or another process holds it.
+            InvariantViolation: it holds two decisions for one instance.
+        """
+        limits = limits or StoreLimits()
+        with contextlib.ExitStack() as undo:
+            table = DecisionTable.open(directory / DECISIONS_FILE)
+            undo.callback(table.close)
+            journal = VoteJournal.open(
+                directory / JOURNAL_DIRECTORY,
+                cluster_id,
+                validator,
+                settled_digest=table.digest,
+                limits=limits.journal,
+                fault=fault,
+            )
+            undo.callback(journal.close)
+            table.check_owner(cluster_id, validator, journal.store_id)
+            if table.end < journal.settled_position:
+                raise JournalError(
+                    f"{directory / DECISIONS_FILE} ends at {table.end}, but decisions up to "
+                    f"{journal.settled_position} were stored there: it was lost or restored from a "
+                    "backup; replace this node's store with `qbft init --replace`"
+                )
+            store = cls(journal, table, limits)
+            undo.pop_all()
+        return store
+
+    async def run(self) -> None:
+        """Move decisions into SQLite, in batches, off the critical path, until cancelled."""
+        while True:
+            await self._has_work.wait()
+            if not self._is_urgent.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._limits.flush_interval_ms / 1_000):
+                        await self._is_urgent.wait()
+            self._is_urgent.clear()
+            if not await self._flush():
+                await asyncio.sleep(self._limits.flush_retry_ms / 1_000)
+            if not self.journal.live.pending_count:
+                self._has_work.clear()
+
+    async def aclose(self) -> None:
+        """Move what SQLite takes, wait for what is under way, and give files and lock back."""
+        try:
+            while self.journal.live.pending_count and await self._flush():
+                pass
+        finally:
+            await self.journal.aclose()
+            self._table.close()
+
+    @property
+    def store_id(self) -> bytes:
+        """16 random bytes that name this store, fixed when it was created."""
+        return self.journal.store_id
+
+    @property
+    def next_sequence(self) -> int:
+        """The sequence number that the next own vote gets; votes are numbered from 1, gapless."""
+        return self.journal.next_sequence
+
+    def recover(self) -> Iterable[Record]:
+        """The records of undecided instances, in the order of their commits."""
+        return self.journal.recover()
+
+    async def commit(self, records: Sequence[Record]) -> None:
+        """Make all records durable; decisions among them are answered from then on.
+
+        Raises:
+            JournalError: not durable, and never will be.
+            InvariantViolation: a second decision for an instance; nothing was written (W4).
+        """
+        before = self.end
+        try:
+            self._check_decisions(records)
+            await self._make_room()
+            await self.journal.commit(records)
+        except DecisionsError as error:
+            raise JournalError(f"voting stops: {error}") from error
+        finally:
+            if self.end > before:
+                self._announce()
+
+    def get(self, instance: InstanceId) -> Decision | None:
+        """The decision of an instance, or None."""
+        decision = self.journal.live.pending(instance) or self._recent.get(instance)
+        if decision is None and not self.journal.live.is_open(instance):
+            decision = self._table.get(instance)
+            if decision is not None:
+                self._recent.put(instance, decision)
+        return decision
+
+    def add(self, decisions: Sequence[Decision]) -> None:
+        """See that these decisions are known; their commit has made them so.
+
+        Raises:
+            InvariantViolation: one was never committed, or with another value.
+        """
+        for decision in decisions:
+            instance = instance_of(DecisionRecord(decision))
+            known = self.get(instance)
+            if known is None:
+                raise InvariantViolation(f"the decision of {instance} was not journaled")
+            check_same(instance, known.certificate.value, decision.certificate.value)
+
+    def feed(self, after: int, limit: int) -> tuple[tuple[int, InstanceId], ...]:
+        """(position, instance) of decisions in this node's order, positions above `after`."""
+        after = min(max(after, 0), self.end)
+        limit = min(max(limit, 0), self.end)
+        found = self._table.feed(after, limit, self._settled)
+        start = max(after - self._settled, 0)
+        pending = self.journal.live.pending_decisions(start, limit - len(found))
+        for position, decision in enumerate(pending, self._settled + start + 1):
+            found.append((position, instance_of(DecisionRecord(decision))))
+        return tuple(found)
+
+    def list_topic(self, topic: str, from_height: int, limit: int) -> tuple[Decision, ...]:
+        """At most `limit` decisions of a topic, by height from `from_height` on."""
+        from_height = min(max(from_height, 0), HEIGHT_MAX)
+        limit = min(max(limit, 0), self.end)
+        found = {
+            instance_of(DecisionRecord(decision)): decision
+            for decision in self._table.list_topic(topic, from_height, limit, self._settled)
+        }
+        found |= {
+            instance: decision
+            for instance, decision in self.journal.live.pending_items()
+            if instance.topic == topic and instance.height >= from_height
+        }
+        return tuple(found[instance] for instance in sorted(found)[:limit])
+
+    @property
+    def end(self) -> int:
+        """The position of the last decision; 0 when there is none. Also how many there are."""
+        return self._settled + self.journal.live.pending_count
+
+    async def wait_for_decisions(self, after: int) -> int:
+        """Wait until `end` is above `after`; returns it."""
+        while self.end <= after:
+            await self._changed.wait()
+        return self.end
+
+    def _check_decisions(self, records: Sequence[Record]) -> None:
+        """Refuse a second, different decision before it is written."""
+        digests: dict[InstanceId, object] = {}
+        for record in records:
+            if not isinstance(record, DecisionRecord):
+                continue
+            instance, digest = instance_of(record), record.decision.certificate.value
+            if instance not in digests:
+                digests[instance] = self._known_digest(instance) or digest
+            check_same(instance, digests[instance], digest)
+
+    def _known_digest(self, instance: InstanceId) -> object | None:
+        if self.journal.live.is_open(instance):
+            return None
+        pending = self.journal.live.pending(instance)
+        return pending.certificate.value if pending else self._table.digest(instance)
+
+    async def _make_room(self) -> None:
+        live, limits = self.journal.live, self._limits
+        while (
+            live.pending_count >= limits.pending_decisions_max
+            or live.pending_bytes >= limits.pending_bytes_max
+        ):
+            self.stats.full_waits += 1
+            if not await self._flush():
+                raise JournalError(
+                    f"{live.pending_count} decisions wait for {DECISIONS_FILE}, which cannot be "
+                    "written; voting stops"
+                )
+
+    def _announce(self) -> None:
+        """Wake whoever waits for decisions, and the task that moves them."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+        self._has_work.set()
+        live, limits = self.journal.live, self._limits
+        if (
+            live.pending_count >= limits.flush_decisions_max
+            or live.pending_bytes >= limits.flush_bytes_max
+        ):
+            self._is_urgent.set()
+
+    async def _flush(self) -> bool:
+        """Move one batch; returns whether SQLite took it."""
+        async with self._flushing:
+            batch = self._next_batch()
+            begun = time.perf_counter()
+            try:
+                interrupted = await self._store(batch)
+            except sqlite3.Error:
+                self.stats.flush_failures += 1
+                return False
+            self._settle(batch, time.perf_counter() - begun)
+        if interrupted:
+            raise asyncio.CancelledError
+        return True
+
+    async def _store(self, batch: Sequence[Decision]) -> bool:
+        """Write the batch in the loop, a little at a time, and let a thread wait for the disk.
+
+        Returns whether this task was cancelled while the thread waited.
+        """
+        chunk = self._limits.insert_decisions_max
+        try:
+            stored = self._table.begin() - self._settled
+            for start in range(max(stored, 0), len(batch), chunk):
+                self._table.insert(self._settled + 1 + start, batch[start : start + chunk])
+                await asyncio.sleep(0)
+            return await in_thread(self._table.commit)
+        except BaseException:
+            self._table.abandon()
+            raise
+
+    def _next_batch(self) -> list[Decision]:
+        batch: list[Decision] = []
+        size = 0
+        waiting = self.journal.live.pending_decisions(0, self._limits.flush_decisions_max)
+        for decision in waiting:
+            size += value_bytes(decision)
+            if batch and size > self._limits.flush_bytes_max:
+                break
+            batch.append(decision)
+        return batch
+
+    def _settle(self, batch: Sequence[Decision], seconds: float) -> None:
+        """The batch is synced in SQLite: the journal need not keep it."""
+        self.journal.live.settle(len(batch))
+        self._settled += len(batch)
+        self.journal.settled_position = self._settled
+        for decision in batch:
+            self._recent.put(instance_of(DecisionRecord(decision)), decision)
+        self.stats.flushes += 1
+        self.stats.flush_seconds_last = seconds
+        self.stats.flush_seconds_max = max(seconds, self.stats.flush_seconds_max)

@@ -1,0 +1,264 @@
+"""Our links to the peers: they come up, break, come back, fill and drain."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import pytest
+from loopback import QUICK, Inhabitant, Loopback, until
+
+from qbft.core.messages import InstanceId
+from qbft.crypto.proposal import Proposal
+from qbft.errors import ClusterError, TransportError
+from qbft.transport import Frame
+
+pytestmark = pytest.mark.real_clock
+
+
+def numbered(number: int) -> Frame:
+    """A frame that can be told from others."""
+    return Frame(acknowledged=number)
+
+
+async def all_up(nodes: list[Inhabitant]) -> None:
+    """Wait until every node knows that every link of its own is fresh."""
+    await until(lambda: all(len(set(node.fresh)) == len(nodes) - 1 for node in nodes))
+
+
+async def test_frames_arrive_in_order_at_every_peer() -> None:
+    """DESIGN, one driver: a broadcast reaches each peer once, and each link keeps its order."""
+    cluster = Loopback(4)
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(cluster.node(i)) for i in range(4)]
+        await all_up(nodes)
+        for number in range(1, 101):
+            await nodes[0].transport.send(numbered(number))
+        await nodes[0].transport.send(numbered(999), to=2)
+        await until(lambda: all(len(node.heard(0)) >= 100 for node in nodes[1:]))
+        await until(lambda: 999 in nodes[2].heard(0))
+        assert nodes[1].heard(0) == list(range(1, 101))
+        assert nodes[2].heard(0) == [*range(1, 101), 999]
+        assert nodes[0].frames == []
+        sent = nodes[0].transport.counters[1]
+        received = nodes[1].transport.counters[0]
+        assert sent.frames_sent == received.frames_received == 100
+        assert sent.bytes_sent == received.bytes_received > 0
+
+
+async def test_a_peer_that_restarts_is_dialled_again_and_reported_fresh() -> None:
+    """SCENARIOS M14: after a reset the link comes back by itself, and the replica is told."""
+    cluster = Loopback(2)
+    async with cluster.node(0) as survivor:
+        async with cluster.node(1) as peer:
+            await all_up([survivor, peer])
+        await until(lambda: not survivor.transport.connected)
+        await survivor.transport.send(numbered(1))  # lost, as on any broken link
+        async with cluster.node(1) as peer:
+            await until(lambda: survivor.fresh == [1, 1])
+            await survivor.transport.send(numbered(2))
+            await until(lambda: peer.heard(0) == [2])
+        assert survivor.transport.counters[1].links_up == 2
+        assert survivor.transport.counters[1].frames_dropped == 1
+
+
+async def test_a_full_queue_drops_frames_until_the_loss_is_reported() -> None:
+    """DESIGN, reliable links: a full queue marks the peer lagging, a drained one fresh."""
+    cluster = Loopback(2)
+    limits = dataclasses.replace(QUICK, outgoing_frames_max=10)
+    async with cluster.transport(0, limits=limits) as sender, cluster.node(1) as peer:
+        assert (await sender.receive()).fresh == (1,)
+        for number in range(1, 16):  # without a pause: nothing is written meanwhile
+            await sender.send(numbered(number))
+        assert sender.queued(1)[0] == 10
+        await until(lambda: len(peer.frames) == 10)
+        await sender.send(numbered(50))  # drained, but the loss is not reported yet
+        assert (await sender.receive()).fresh == (1,)
+        await sender.send(numbered(51))
+        await until(lambda: 51 in peer.heard(0))
+        assert peer.heard(0) == [*range(1, 11), 51]
+        assert sender.counters[1].times_lagging == 1
+        assert sender.counters[1].frames_dropped == 6
+
+
+async def test_a_queue_is_bounded_in_bytes() -> None:
+    """DESIGN, bounds: every queue has a limit in bytes too."""
+    cluster = Loopback(2)
+    limits = dataclasses.replace(QUICK, outgoing_bytes_max=100)
+    async with cluster.transport(0, limits=limits) as sender, cluster.node(1):
+        await sender.receive()
+        for _ in range(500):
+            await sender.send(numbered(7))
+        assert 0 < sender.queued(1)[1] <= 100
+        assert sender.counters[1].times_lagging == 1
+
+
+async def test_a_peer_that_does_not_read_costs_a_bounded_queue_and_no_one_else() -> None:
+    """SCENARIOS F16, M15: a slow peer fills its own queue; sending never waits, others get all."""
+    cluster = Loopback(3)
+    limits = dataclasses.replace(QUICK, incoming_frames_max=8, outgoing_frames_max=64)
+    async with AsyncExitStack() as stack:
+        sender = await stack.enter_async_context(cluster.node(0, limits=limits))
+        quick = await stack.enter_async_context(cluster.node(1, limits=limits))
+        slow = await stack.enter_async_context(cluster.transport(2, limits=limits))
+        await until(lambda: set(sender.fresh) == {1, 2})
+        big = Frame(proposals=(Proposal(InstanceId("big", 1), bytes(500_000)),))
+        rounds = 0
+        while not sender.transport.counters[2].times_lagging:
+            await sender.transport.send(big)
+            rounds += 1
+            await until(lambda sent=rounds: len(quick.frames) == sent)
+        assert sender.transport.queued(2)[0] <= 64
+        assert sender.transport.counters[1].frames_dropped == 0
+        assert len((await slow.receive()).frames) <= 8
+
+
+async def test_batches_are_bounded_and_take_peers_in_turn() -> None:
+    """DESIGN, one driver: a turn drains at most so many messages, round-robin by peer."""
+    cluster = Loopback(3)
+    limits = dataclasses.replace(QUICK, batch_frames_max=6)
+    async with AsyncExitStack() as stack:
+        senders = [await stack.enter_async_context(cluster.node(i)) for i in (0, 1)]
+        reader = await stack.enter_async_context(cluster.transport(2, limits=limits))
+        await until(lambda: all(2 in sender.fresh for sender in senders))
+        for number in range(100):
+            await senders[0].transport.send(numbered(number), to=2)
+        for number in range(3):
+            await senders[1].transport.send(numbered(number), to=2)
+        await until(lambda: reader.counters[0].frames_received == 100)
+        await until(lambda: reader.counters[1].frames_received == 3)
+        batch = await reader.receive()
+        assert len(batch.frames) == 6
+        assert sorted(peer for peer, _ in batch.frames) == [0, 0, 0, 1, 1, 1]
+
+
+async def test_a_closed_transport_says_so_and_leaves_no_task() -> None:
+    """DESIGN, async: cancelling leaves nothing behind; sending and receiving then fail."""
+    cluster = Loopback(2)
+    before = asyncio.all_tasks()
+    transport = cluster.transport(0)
+    async with transport:
+        waiting = asyncio.create_task(transport.receive())
+        await until(lambda: transport.counters[1].dials > 0)
+    with pytest.raises(TransportError):
+        await waiting
+    with pytest.raises(TransportError):
+        await transport.send(numbered(1))
+    with pytest.raises(TransportError):
+        await transport.receive()
+    assert asyncio.all_tasks() == before
+
+
+async def test_cancelling_whoever_holds_the_transport_leaves_no_task() -> None:
+    """DESIGN, async: `task.cancel()` at any moment, here while links are up and while they dial."""
+    cluster = Loopback(3)
+    before = asyncio.all_tasks()
+    async with cluster.node(1) as peer:
+        for reached in (0, 1):
+            task = asyncio.create_task(_hold(cluster))
+            if reached:
+                await until(lambda: peer.transport.connected)
+            else:
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await until(lambda: not peer.transport.streams)
+    assert asyncio.all_tasks() == before
+
+
+async def _hold(cluster: Loopback) -> None:
+    async with cluster.transport(0) as transport:
+        while True:
+            await transport.receive()
+
+
+async def test_a_port_in_use_is_one_clear_error() -> None:
+    """Issue 2, bad input: a port in use is one line that names the key and the value."""
+    cluster = Loopback(2)
+    before = asyncio.all_tasks()
+    async with cluster.transport(0) as transport:
+        with pytest.raises(ClusterError, match=r"listen\.peer = '127\.0\.0\.1:\d+'"):
+            await cluster.transport(0).__aenter__()
+        assert transport.port > 0
+    assert asyncio.all_tasks() == before
+
+
+async def test_dialling_backs_off() -> None:
+    """SCENARIOS M14: a peer that is away is dialled ever more rarely, with jitter."""
+    cluster = Loopback(2)
+    limits = dataclasses.replace(QUICK, backoff_seconds_min=0.05, backoff_seconds_max=60.0)
+    async with cluster.transport(0, limits=limits) as transport:
+        started = asyncio.get_running_loop().time()
+        await until(lambda: transport.counters[1].dials >= 4)
+        assert asyncio.get_running_loop().time() - started >= 3 * limits.backoff_seconds_min
+
+
+class Proxy:
+    """A wire between a dialer and a peer that can fall silent without closing (half-open TCP)."""
+
+    def __init__(self, target: str) -> None:
+        self._host, _, self._port = target.rpartition(":")
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._ends: list[asyncio.StreamWriter] = []
+
+    def cut(self) -> None:
+        """From now on nothing comes through, and nobody is told."""
+        self._flows.clear()
+
+    def mend(self) -> None:
+        """What comes from now on passes; what was cut stays dead."""
+        self._flows = asyncio.Event()
+        self._flows.set()
+
+    async def carry(self, near_in: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
+        """One connection, both ways."""
+        far_in, far_out = await asyncio.open_connection(self._host, int(self._port))
+        flows = self._flows
+        self._ends += [near_out, far_out]
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._pump(near_in, far_out, flows))
+            both.create_task(self._pump(far_in, near_out, flows))
+
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flows: asyncio.Event
+    ) -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(65_536):
+                if flows.is_set():
+                    sink.write(data)
+        sink.close()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        """The address to dial instead of the peer's."""
+        server = await asyncio.start_server(self.carry, "127.0.0.1", 0)
+        try:
+            yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            server.close()
+            for end in self._ends:
+                end.close()
+            await asyncio.gather(*(end.wait_closed() for end in self._ends), return_exceptions=True)
+
+
+async def test_half_open_tcp_is_found_on_both_sides_and_dialled_again() -> None:
+    """SCENARIOS M14: half-open TCP -> keepalive finds it, reconnect with backoff."""
+    cluster = Loopback(2)
+    limits = dataclasses.replace(QUICK, keepalive_seconds=0.2, keepalive_timeout_seconds=0.2)
+    proxy = Proxy(cluster.cluster.validators[1].peer)
+    async with AsyncExitStack() as stack:
+        peer = await stack.enter_async_context(cluster.node(1, limits=limits))
+        cluster.move(1, await stack.enter_async_context(proxy.listening()))
+        node = await stack.enter_async_context(cluster.node(0, limits=limits))
+        await until(lambda: node.fresh == [1])
+        proxy.cut()
+        await until(lambda: not node.transport.connected)
+        await until(lambda: peer.transport.streams == 0)
+        proxy.mend()
+        await until(lambda: node.fresh == [1, 1])
+        await node.transport.send(numbered(8))
+        await until(lambda: peer.heard(0) == [8])

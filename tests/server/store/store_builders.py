@@ -1,0 +1,111 @@
+"""Records as a replica journals them, for the tests of the store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from qbft.core.messages import InstanceId, Message, MessageType, Proof
+from qbft.crypto.certificate import Certificate
+from qbft.crypto.proposal import Proposal, value_digest
+from qbft.decision import Decision
+from qbft.replica.protocols import DecisionRecord, ProposalRecord, VoteRecord
+
+CLUSTER = bytes(range(32))
+VALIDATOR = 2
+
+
+def instance(height: int, topic: str = "prices/btc") -> InstanceId:
+    """An instance of a topic."""
+    return InstanceId(topic, height)
+
+
+def message(
+    kind: MessageType, height: int, value: bytes = b"v", *, round_: int = 1, source: int = VALIDATOR
+) -> Message:
+    """A signed message."""
+    return Message(
+        kind, instance(height), source, round_, value_digest(value), proof=Proof(signature())
+    )
+
+
+def signature() -> object:
+    """A portable signature; the store looks at none."""
+    return None
+
+
+def prepare(height: int, value: bytes = b"v", round_: int = 1) -> VoteRecord:
+    """An own PREPARE."""
+    return VoteRecord(message(MessageType.PREPARE, height, value, round_=round_))
+
+
+def commit(height: int, value: bytes = b"v", round_: int = 1) -> VoteRecord:
+    """An own COMMIT, with the PREPAREs that led to it."""
+    prepares = tuple(
+        message(MessageType.PREPARE, height, value, round_=round_, source=source)
+        for source in range(3)
+    )
+    return VoteRecord(message(MessageType.COMMIT, height, value, round_=round_), prepares)
+
+
+def proposal(height: int, value: bytes = b"v", *, is_input: bool = True) -> ProposalRecord:
+    """A value's bytes."""
+    return ProposalRecord(Proposal(instance(height), value), is_input)
+
+
+def decision(height: int, value: bytes = b"v", round_: int = 1) -> Decision:
+    """A decision with its certificate."""
+    commits = tuple(
+        message(MessageType.COMMIT, height, value, round_=round_, source=source)
+        for source in range(3)
+    )
+    return Decision(value, Certificate(instance(height), round_, value_digest(value), commits))
+
+
+def decided(height: int, value: bytes = b"v", round_: int = 1) -> DecisionRecord:
+    """A decision as it is journaled."""
+    return DecisionRecord(decision(height, value, round_))
+
+
+def crash_copy(directory: Path) -> Path:
+    """The directory as the next process finds it when this one is killed now."""
+    copy = directory.with_name(f"{directory.name}-after-crash")
+    shutil.rmtree(copy, ignore_errors=True)
+    return Path(shutil.copytree(directory, copy))
+
+
+def newest_segment(directory: Path) -> Path:
+    """The segment that is written to."""
+    return max(directory.glob("*.segment"))
+
+
+def oldest_segment(directory: Path) -> Path:
+    """The first segment still there."""
+    return min(directory.glob("*.segment"))
+
+
+def flip(path: Path, offset: int, bit: int = 0) -> None:
+    """Change one bit of a file."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ (1 << bit)]))
+
+
+class FailingDisk:
+    """A fault hook: the nth passage of a label fails as a disk does."""
+
+    def __init__(self, label: str, errno: int, nth: int = 1) -> None:
+        self._label = label
+        self._errno = errno
+        self.remaining = nth
+
+    def __call__(self, label: str, kinds: Collection[str]) -> None:
+        """Count the passages, and fail at the one."""
+        if label == self._label:
+            self.remaining -= 1
+            if self.remaining == 0:
+                raise OSError(self._errno, os.strerror(self._errno))

@@ -1,0 +1,156 @@
+"""A node's configuration: file and environment, checked once, refused in one line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from qbft.errors import ClusterError
+from qbft_server.config import NodeConfig
+
+FILE = """
+cluster = "../cluster.toml"
+validator = 0
+data = "data"
+vote_key = "vote.key"
+tls_key = "tls.key"
+
+[listen]
+peer = "127.0.0.1:7400"
+client = "127.0.0.1:7401"
+
+[clients]
+tokens = ["correct-horse-battery"]
+
+[limits]
+value_bytes_max = 1000
+
+[timer]
+cap_ms = 60000
+
+[log]
+level = "info"
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A node file in a folder of its own, and none of our variables."""
+    for variable in os.environ:
+        if variable.startswith("QBFT_"):
+            monkeypatch.delenv(variable)
+    path = tmp_path / "node-0" / "node.toml"
+    path.parent.mkdir()
+    path.write_text(FILE)
+    return path
+
+
+def refusal(path: Path) -> str:
+    """The one line with which a configuration is refused."""
+    with pytest.raises(ClusterError) as caught:
+        NodeConfig.load(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_paths_are_seen_from_the_file(path: Path) -> None:
+    """A node can be started from any directory."""
+    config = NodeConfig.load(path)
+    assert config.data == path.parent / "data"
+    assert config.cluster.resolve() == path.parent.parent / "cluster.toml"
+    assert config.vote_key == path.parent / "vote.key"
+    assert config.limits.message_bytes_max == 1000 + 256 * 1024
+    assert config.listen.admin is None
+    assert not config.clients.insecure_plaintext
+
+
+def test_the_environment_wins_over_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image, many nodes: nested keys are joined by two underscores."""
+    monkeypatch.setenv("QBFT_VALIDATOR", "3")
+    monkeypatch.setenv("QBFT_LISTEN__CLIENT", "0.0.0.0:9000")
+    monkeypatch.setenv("QBFT_LOG__LEVEL", "debug")
+    config = NodeConfig.load(path)
+    assert config.validator == 3
+    assert config.listen.client == "0.0.0.0:9000"
+    assert config.listen.peer == "127.0.0.1:7400"
+    assert config.log.level == "debug"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("validator = 0", "validator = -1", "validator = -1: must be greater than or equal to 0"),
+        ("validator = 0", "", "validator: is missing"),
+        ('data = "data"', 'dada = "data"', "unknown key 'dada'; allowed: cluster, validator, data"),
+        ('level = "info"', 'level = "loud"', "log.level = 'loud': must be 'debug', 'info'"),
+        (
+            "cap_ms = 60000",
+            "cap_ms = 5",
+            "timer.cap_ms = 5: must be greater than or equal to 60000",
+        ),
+        ("cap_ms", "cap", "timer: unknown key 'cap'; allowed: kind, first_round_ms, cap_ms"),
+        ("7401", "99999", "listen.client = '127.0.0.1:99999': must be HOST:PORT"),
+        ("value_bytes_max = 1000", "value_bytes_max = 0", "limits.value_bytes_max = 0: must be"),
+        (
+            "value_bytes_max = 1000",
+            "value_bytes_max = 60_000_000",
+            "limits: peer_queue_bytes_max = 33554432 must hold one message",
+        ),
+        ("[clients]", "[clients]\ninsecure_plaintext = true", "clients: insecure_plaintext would"),
+        ("[log]", "[log", "not valid TOML"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(path: Path, old: str, new: str, words: str) -> None:
+    """Issue 2: every error names the key, the value and what is allowed."""
+    assert old in FILE
+    path.write_text(FILE.replace(old, new, 1))
+    message = refusal(path)
+    assert message.startswith(f"{path}: ")
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("QBFT_LOG__LEVEL", "loud", "environment QBFT_LOG__LEVEL: log.level = 'loud': must be"),
+        ("QBFT_VALIDATOR", "zero", "environment QBFT_VALIDATOR: validator = 'zero': must be"),
+        ("QBFT_LISTEN", "{", "environment: "),
+        ("QBFT_LOG__LEVLE", "info", "log: unknown key 'levle'; allowed: level, format"),
+        (
+            "QBFT_LISTN__PEER",
+            "x:1",
+            "environment: QBFT_LISTN__PEER is no setting; allowed: cluster",
+        ),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
+) -> None:
+    """A misspelled or unusable variable is refused, never passed over."""
+    monkeypatch.setenv(variable, value)
+    assert words in refusal(path)
+
+
+def test_the_variables_of_tests_and_command_line_are_left_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault hooks and the path of the file itself are no settings of the file."""
+    monkeypatch.setenv("QBFT_TEST_FAULTS", "1")
+    monkeypatch.setenv("QBFT_CONFIG", str(path))
+    assert NodeConfig.load(path).validator == 0
+
+
+def test_a_token_is_never_shown(path: Path) -> None:
+    """Neither by an error that is about it nor by printing the settings."""
+    assert "correct-horse" not in repr(NodeConfig.load(path))
+    path.write_text(FILE.replace("correct-horse-battery", "short-secret"))
+    message = refusal(path)
+    assert "clients.tokens.0: must be 16 to 512 printable ASCII" in message
+    assert "short-secret" not in message
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    """Issue 2, bad input."""
+    assert "cannot read the node file: No such file" in refusal(tmp_path / "node.toml")
