@@ -10,7 +10,6 @@ from qbft.crypto.certificate import Certificate
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
 from qbft.errors import ProposalConflict
-from qbft.replica.narrow import as_instance
 
 
 @dataclass(slots=True)
@@ -27,7 +26,7 @@ class Conclusions:
     def __init__(self) -> None:
         self.bare: dict[InstanceId, Certificate] = {}
         """Decided, by certificate, but the value's bytes are not here yet."""
-        self.settling: list[Decision] = []
+        self.settling: dict[InstanceId, Decision] = {}
         """Complete; durable at the end of this turn."""
         self._waiters: dict[InstanceId, list[_Waiter]] = {}
         self._first_own: dict[InstanceId, bytes] = {}
@@ -35,7 +34,7 @@ class Conclusions:
     def complete(self, certificate: Certificate, proposal: Proposal) -> None:
         """Put certificate and bytes together."""
         self.bare.pop(proposal.instance, None)
-        self.settling.append(Decision(proposal.value, certificate))
+        self.settling.setdefault(proposal.instance, Decision(proposal.value, certificate))
 
     def wait(self, proposal: Proposal) -> asyncio.Future[Decision]:
         """Let an own client wait for the decision of the instance it proposes for.
@@ -54,14 +53,13 @@ class Conclusions:
 
     def publish(self) -> list[Decision]:
         """Tell everyone who waited for what is durable now; give those decisions."""
-        settled, self.settling = self.settling, []
-        for decision in settled:
-            instance = as_instance(decision.instance)
+        settled, self.settling = self.settling, {}
+        for instance, decision in settled.items():
             self._first_own.pop(instance, None)
             for waiter in self._waiters.pop(instance, ()):
                 if not waiter.future.done():
                     waiter.future.set_result(as_seen_by(decision, waiter.digest))
-        return settled
+        return list(settled.values())
 
     def _forget(self, instance: InstanceId, future: asyncio.Future[Decision]) -> None:
         waiters = self._waiters.get(instance)

@@ -158,12 +158,12 @@ class Replica:
             raise QbftError(f"instance {instance} is quarantined after an internal error")
         if not self._is_authorised(proposal):
             raise QbftError(f"the proposer may not propose for topic {instance.topic}")
-        bare = instance in self._conclusions.bare
+        concluding = self._is_concluding(instance)
         opened = self._open.get(instance)
-        if opened is None and not bare and len(self._open) >= self._limits.open_instances_max:
+        if opened is None and not concluding and len(self._open) >= self._limits.open_instances_max:
             raise Busy("too many undecided instances are open", self._limits.resend_ms)
         future = self._conclusions.wait(proposal)
-        if bare:
+        if concluding:
             return future
         if opened is None:
             opened = self._open_instance(instance, self._validator, now_ms)
@@ -177,7 +177,11 @@ class Replica:
 
     def is_open(self, instance: InstanceId) -> bool:
         """Whether the instance is undecided here and known."""
-        return instance in self._open or instance in self._conclusions.bare
+        return instance in self._open or self._is_concluding(instance)
+
+    def _is_concluding(self, instance: InstanceId) -> bool:
+        """Whether it is decided here, but not durably and with its bytes yet."""
+        return instance in self._conclusions.bare or instance in self._conclusions.settling
 
     def status(self) -> ReplicaStatus:
         """Give what a node reports of its replica."""
@@ -246,7 +250,7 @@ class Replica:
         decision = self._store.get(instance)
         if decision is not None:
             self._aftermath.hear(peer, vote, decision, now_ms)
-        elif instance not in self._conclusions.bare and instance not in self._quarantined:
+        elif not self._is_concluding(instance) and instance not in self._quarantined:
             self._held.add(peer, instance, vote)
             self._open_by_vote(peer, instance, vote, now_ms)
 
@@ -276,7 +280,7 @@ class Replica:
             return
         if opened is None and (
             self._store.get(instance) is not None
-            or bare is not None
+            or self._is_concluding(instance)
             or instance in self._quarantined
         ):
             return
@@ -331,7 +335,7 @@ class Replica:
     def _take_certificate(self, peer: int, certificate: Certificate, now_ms: int) -> None:
         """Believe a certificate, and nothing else, about a decision (HARDENING U4)."""
         instance = certificate.instance
-        if not isinstance(instance, InstanceId) or instance in self._conclusions.bare:
+        if not isinstance(instance, InstanceId) or self._is_concluding(instance):
             return
         known = self._store.get(instance)
         if known is not None:
@@ -525,7 +529,7 @@ class Replica:
                 opened.armed_ms = opened.deadline_ms
                 heapq.heappush(self._deadlines, (opened.deadline_ms, opened.instance))
         self._touched.clear()
-        for decision in self._conclusions.settling:
+        for decision in self._conclusions.settling.values():
             self._voice.record(DecisionRecord(decision))
         records, frames = self._voice.speak()
         turn = Turn(records, [(None, frame) for frame in frames], self._work)

@@ -13,9 +13,9 @@ from random import Random
 
 from qbft.core import Definition, InstanceId
 from qbft.crypto.proposal import Proposal
-from qbft.errors import ProposalConflict
+from qbft.errors import InvariantViolation, ProposalConflict
 from qbft.replica.driver import Driver, now_ms
-from qbft.replica.protocols import Record, VoteRecord
+from qbft.replica.protocols import DecisionRecord, Record, VoteRecord
 from qbft.replica.replica import Replica
 from qbft.sim.authenticator import SimAuthenticator
 from qbft.sim.clock import run_virtual
@@ -23,6 +23,9 @@ from qbft.sim.disk import Crashed, SimDisk
 from qbft.sim.network import NetworkFaults, SimNetwork
 from qbft.sim.oracle import Oracle, Violation
 from qbft.timers import TimerPolicy, exponential
+
+CLIENT_RETRIES_EVERY = 20
+"""Looks of 50 ms after which a client whose call may have died with its node asks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,14 @@ class World:
         """
         try:
             return run_virtual(self._run())
-        except Violation as violation:
-            raise Violation(f"seed {self.seed}: {violation}") from violation
+        except BaseExceptionGroup as group:
+            violations = group.subgroup((Violation, InvariantViolation))
+            if violations is None:
+                raise
+            first: BaseException = violations
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            raise Violation(f"seed {self.seed}: {first}") from first
 
     async def _run(self) -> Report:
         settings = self.settings
@@ -94,8 +103,6 @@ class World:
                 self._propose(instance)
             await asyncio.sleep(settings.faults_ms / 1000)
             self._heal()
-            for instance in instances:
-                self._propose(instance)
             await self._wait_for_all(instances, now_ms() + settings.heal_ms)
             for life in lives:
                 life.cancel()
@@ -120,7 +127,8 @@ class World:
                 node.propose(Proposal(instance, value))
 
     async def _wait_for_all(self, instances: Sequence[InstanceId], deadline_ms: int) -> None:
-        """Demand that every node decides every instance (oracle I9)."""
+        """Demand that every node decides every instance (oracle I9); clients go on asking."""
+        round_trips = 0
         while True:
             missing = [
                 (node.index, str(instance))
@@ -134,6 +142,10 @@ class World:
                 raise Violation(
                     f"I9: undecided {self.settings.heal_ms} ms after healing: {missing}"
                 )
+            if not round_trips % CLIENT_RETRIES_EVERY:
+                for instance in instances:
+                    self._propose(instance)
+            round_trips += 1
             await asyncio.sleep(0.05)
 
     def crashes_here(self) -> bool:
@@ -209,3 +221,5 @@ class SimNode:
         for record in records:
             if isinstance(record, VoteRecord):
                 self._world.oracle.signed(record.vote)
+            elif isinstance(record, DecisionRecord):
+                self._world.oracle.concluded(self.index, record.decision)

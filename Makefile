@@ -1,0 +1,32 @@
+# Each target is one line that calls a tool; `.venv` is made at first use. PYTHON chooses the interpreter.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check proto sim bench cluster clean
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --upgrade pip && $(BIN)/pip install --quiet -e '.[dev]' && touch $@
+
+demo: .venv/installed
+	$(BIN)/qbft demo
+
+test: .venv/installed
+	$(BIN)/coverage run -m pytest && $(BIN)/coverage report
+
+check: .venv/installed
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python proto/generate.py --check
+
+proto: .venv/installed
+	$(BIN)/python proto/generate.py
+
+sim: .venv/installed
+	$(BIN)/pytest tests/sim
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/engine.py && $(BIN)/python benchmarks/engine.py --round-change && $(BIN)/python benchmarks/cluster.py --nodes 4 --concurrency 1,64
+
+cluster:
+	docker compose up --build
+
+clean:
+	rm -rf .venv dist build
