@@ -46,3 +46,11 @@ class Busy(QbftError):  # noqa: N818 - named for what the client meets
 
 class InvariantViolation(QbftError):  # noqa: N818 - named for what it is
     """A bug: what cannot happen has happened (DESIGN, errors)."""
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Give the first exception that a task group collected, however deep."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

@@ -31,7 +31,7 @@ from qbft.core import (
 )
 from qbft.crypto.certificate import Certificate
 from qbft.decision import Decision
-from qbft.errors import EngineFailed, QbftError
+from qbft.errors import EngineFailed, QbftError, first_of
 from qbft.replica.driver import Driver
 from qbft.replica.turn import Turn
 from qbft.timers import RoundTimer
@@ -214,9 +214,5 @@ class SoloInstance:
 
 
 def _as_qbft_error(group: BaseExceptionGroup[BaseException]) -> QbftError:
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    if isinstance(first, QbftError):
-        return first
-    return QbftError(f"run stopped: {first!r}")
+    first = first_of(group)
+    return first if isinstance(first, QbftError) else QbftError(f"run stopped: {first!r}")

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from qbft.errors import first_of
 from qbft.replica.protocols import Journal
 from qbft.replica.turn import Machine
 from qbft.transport import Batch, Transport
@@ -54,7 +55,7 @@ class Driver:
                 tasks.create_task(self._pump())
                 await self._turns(tasks)
         except BaseExceptionGroup as group:
-            raise _only(group) from None
+            raise first_of(group) from None
 
     async def _pump(self) -> None:
         while True:
@@ -100,11 +101,3 @@ class Driver:
             self._machine.link_up(peer, now)
         for peer, frame in batch.frames:
             self._machine.receive(peer, frame, now)
-
-
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The exception of a group that matters: the first that is not a cancellation."""
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first

@@ -111,6 +111,7 @@ class Replica:
         self._work: list[Coroutine[Any, Any, None]] = []
         self._heard: dict[int, int] = {}
         self._next_tick_ms = 0
+        self._voting = True
 
     # --- what the node asks -----------------------------------------------------------------------
 
@@ -185,7 +186,11 @@ class Replica:
 
     def status(self) -> ReplicaStatus:
         """Give what a node reports of its replica."""
-        return ReplicaStatus(len(self._open), len(self._held), True, dict(self._heard))
+        return ReplicaStatus(len(self._open), len(self._held), self._voting, dict(self._heard))
+
+    def stop_voting(self) -> None:
+        """Say from now on that this node does not vote: its journal is gone (SCENARIOS K23)."""
+        self._voting = False
 
     # --- what arrives -----------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from random import Random
 
 from qbft.core import Definition, InstanceId
 from qbft.crypto.proposal import Proposal
-from qbft.errors import InvariantViolation, ProposalConflict
+from qbft.errors import InvariantViolation, ProposalConflict, first_of
 from qbft.replica.driver import Driver, now_ms
 from qbft.replica.protocols import DecisionRecord, Record, VoteRecord
 from qbft.replica.replica import Replica
@@ -87,9 +87,7 @@ class World:
             violations = group.subgroup((Violation, InvariantViolation))
             if violations is None:
                 raise
-            first: BaseException = violations
-            while isinstance(first, BaseExceptionGroup):
-                first = first.exceptions[0]
+            first = first_of(violations)
             raise Violation(f"seed {self.seed}: {first}") from first
 
     async def _run(self) -> Report:

@@ -1,0 +1,1 @@
+"""A node: the server around `qbft`, as deployed."""

@@ -1,0 +1,43 @@
+"""The bounds of what is read from the wire, checked before anything is built (HARDENING U7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qbft.crypto.signing import BATCH_VOTES_MAX
+
+VALIDATORS_MAX = 256
+"""Validators of a cluster, where the cluster is not known to the reader."""
+
+PATH_HASHES_MAX = (BATCH_VOTES_MAX - 1).bit_length()
+"""Hashes on the way from a vote to the root of its batch."""
+
+SEQUENCE_MAX = 2**63 - 1
+"""The highest number of a vote in its signer's journal, and of a position in a feed."""
+
+INSTANCES_CACHED_MAX = 16_384
+"""Instance ids kept, so that the votes of one instance share one object."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireLimits:
+    """What one frame may hold. Sections over their count are dropped and reported as a whole.
+
+    Counts are far above what a correct node sends; what a frame can cost is bounded by its bytes.
+    """
+
+    value_bytes_max: int = 1 << 20
+    """One value."""
+
+    frame_bytes_max: int = (1 << 20) + (256 << 10)
+    """One frame: the value limit and 256 KiB."""
+
+    votes_max: int = BATCH_VOTES_MAX
+    """Votes under one signature."""
+
+    relayed_max: int = 1_024
+    proposals_max: int = 8_192
+    certificates_max: int = 1_024
+    wanted_values_max: int = 4_096
+    wanted_decisions_max: int = 4_096
+    feed_instances_max: int = 4_096

@@ -1,0 +1,50 @@
+from qbft.wire.v1 import messages_pb2 as _messages_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class JournalVote(_message.Message):
+    __slots__ = ("vote", "prepares")
+    VOTE_FIELD_NUMBER: _ClassVar[int]
+    PREPARES_FIELD_NUMBER: _ClassVar[int]
+    vote: _messages_pb2.SignedVote
+    prepares: _containers.RepeatedCompositeFieldContainer[_messages_pb2.SignedVote]
+    def __init__(self, vote: _Optional[_Union[_messages_pb2.SignedVote, _Mapping]] = ..., prepares: _Optional[_Iterable[_Union[_messages_pb2.SignedVote, _Mapping]]] = ...) -> None: ...
+
+class JournalProposal(_message.Message):
+    __slots__ = ("proposal", "is_input")
+    PROPOSAL_FIELD_NUMBER: _ClassVar[int]
+    IS_INPUT_FIELD_NUMBER: _ClassVar[int]
+    proposal: _messages_pb2.Proposal
+    is_input: bool
+    def __init__(self, proposal: _Optional[_Union[_messages_pb2.Proposal, _Mapping]] = ..., is_input: _Optional[bool] = ...) -> None: ...
+
+class JournalQuarantine(_message.Message):
+    __slots__ = ("instance", "reason")
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    instance: _messages_pb2.InstanceId
+    reason: str
+    def __init__(self, instance: _Optional[_Union[_messages_pb2.InstanceId, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class JournalRecord(_message.Message):
+    __slots__ = ("vote", "proposal", "decision", "quarantine")
+    VOTE_FIELD_NUMBER: _ClassVar[int]
+    PROPOSAL_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINE_FIELD_NUMBER: _ClassVar[int]
+    vote: JournalVote
+    proposal: JournalProposal
+    decision: _messages_pb2.Decision
+    quarantine: JournalQuarantine
+    def __init__(self, vote: _Optional[_Union[JournalVote, _Mapping]] = ..., proposal: _Optional[_Union[JournalProposal, _Mapping]] = ..., decision: _Optional[_Union[_messages_pb2.Decision, _Mapping]] = ..., quarantine: _Optional[_Union[JournalQuarantine, _Mapping]] = ...) -> None: ...
+
+class JournalCommit(_message.Message):
+    __slots__ = ("records",)
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[JournalRecord]
+    def __init__(self, records: _Optional[_Iterable[_Union[JournalRecord, _Mapping]]] = ...) -> None: ...

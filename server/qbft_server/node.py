@@ -1,0 +1,169 @@
+"""A node: the composition root, the only place that knows all the parts.
+
+Store, keys, links, replica, driver and services are put together here; each part is described where
+it lives. A journal that fails ends the voting, not the node: it goes on serving reads (SCENARIOS
+K23).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import assert_never
+
+import structlog
+import uvloop
+
+from qbft.core import Definition
+from qbft.crypto.roster import service_leader
+from qbft.errors import JournalError, TransportError, first_of
+from qbft.replica.authenticator import Ed25519Authenticator
+from qbft.replica.driver import Driver, now_ms
+from qbft.replica.limits import ReplicaLimits
+from qbft.replica.replica import Replica
+from qbft.timers import TimerPolicy, exponential, increasing, linear
+from qbft.wire import Hello, WireLimits
+from qbft_server.config import LimitSettings, NodeConfig, TimerSettings
+from qbft_server.identity import load_tls_identity, load_vote_key
+from qbft_server.logs import set_up_logs
+from qbft_server.parts import NodeParts
+from qbft_server.peers import GrpcTransport, PeerLimits
+from qbft_server.peers.faults import FaultyTransport
+from qbft_server.services.server import ClientServer
+from qbft_server.store.faults import fault_from_environment
+from qbft_server.store.store import NodeStore
+from qbft_server.telemetry.admin import serve_admin
+from qbft_server.telemetry.events import LoggedEvents
+from qbft_server.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+
+
+def main(config_path: Path, json_logs: bool | None = None) -> int:
+    """Run a node until it is told to stop; the exit code of its process.
+
+    Raises:
+        QbftError: it cannot start, or must stop; one line says why.
+    """
+    config = NodeConfig.load(config_path)
+    set_up_logs(config.log.level, "json" if json_logs else config.log.format)
+    return uvloop.run(_run(config))
+
+
+async def _run(config: NodeConfig) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        async with _put_together(config) as (node, clients), asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(node.store.run(), name="store"),
+                tasks.create_task(_vote(node, stopping), name="replica"),
+                tasks.create_task(clients.watch_health(), name="health"),
+            ]
+            await stopping.wait()
+            log.info("stopping")
+            await clients.drain()
+            for task in background:
+                task.cancel()
+    except BaseExceptionGroup as group:
+        raise first_of(group) from group
+    log.info("stopped")
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def _put_together(config: NodeConfig) -> AsyncIterator[tuple[NodeParts, ClientServer]]:
+    """Put the parts together; sockets are open while the block lasts."""
+    cluster, validator = config.load_cluster()
+    roster = cluster.roster
+    key = load_vote_key(config.vote_key, validator)
+    identity = load_tls_identity(config.tls_key, validator)
+    fault = fault_from_environment(os.environ)
+    metrics = Metrics()
+    store = NodeStore.open(config.data, roster.cluster_id, config.validator, fault=fault)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(store.aclose)
+        replica = Replica(
+            definition=Definition(roster.nodes, service_leader(roster)),
+            validator=config.validator,
+            authenticator=Ed25519Authenticator(key, roster, config.validator),
+            journal=store,
+            store=store,
+            timers=_timers(config.timer),
+            policies=cluster.policy,
+            limits=ReplicaLimits(open_instances_max=config.limits.open_instances_max),
+            reject=metrics.reject,
+        )
+        links = GrpcTransport(
+            cluster,
+            config.validator,
+            identity,
+            config.listen.peer,
+            hello=lambda _: Hello(
+                cluster_id=roster.cluster_id,
+                validator=config.validator,
+                store_id=store.store_id,
+                vote_sequence=store.next_sequence - 1,
+            ),
+            limits=_peer_limits(config.limits),
+            wire_limits=WireLimits(value_bytes_max=config.limits.value_bytes_max),
+            events=LoggedEvents(metrics),
+        )
+        driver = Driver(replica, FaultyTransport(links, fault) if fault else links, store)
+        parts = NodeParts(config, cluster, identity, replica, driver, store, links, metrics)
+        clients = ClientServer(parts)
+        metrics.watch(replica, store, links)
+        replica.recover(now_ms())
+        await stack.enter_async_context(links)
+        await stack.enter_async_context(clients)
+        if config.listen.admin is not None:
+            stack.enter_context(serve_admin(config.listen.admin, metrics))
+        log.info(
+            "node is up",
+            validator=config.validator,
+            cluster=cluster.name,
+            nodes=roster.nodes,
+            peer=config.listen.peer,
+            client=config.listen.client,
+            decisions=store.end,
+            resumed=replica.status().open_instances,
+        )
+        yield parts, clients
+
+
+def _peer_limits(limits: LimitSettings) -> PeerLimits:
+    return PeerLimits(
+        message_bytes_max=limits.message_bytes_max,
+        outgoing_frames_max=limits.peer_queue_frames_max,
+        outgoing_bytes_max=limits.peer_queue_bytes_max,
+    )
+
+
+async def _vote(node: NodeParts, stopping: asyncio.Event) -> None:
+    """Drive the replica; without a journal the node stops voting and keeps serving reads."""
+    try:
+        await node.driver.run()
+    except JournalError as error:
+        node.replica.stop_voting()
+        log.error("voting has stopped: the journal failed", error=str(error))
+    except TransportError:
+        if not stopping.is_set():
+            raise
+
+
+def _timers(settings: TimerSettings) -> TimerPolicy:
+    match settings.kind:
+        case "exponential":
+            return exponential(settings.first_round_ms, settings.cap_ms)
+        case "linear":
+            return linear(settings.first_round_ms)
+        case "increasing":
+            return increasing()
+        case _:
+            assert_never(settings.kind)

@@ -1,0 +1,1 @@
+"""The gRPC services that a node offers to clients and to its operator."""

@@ -1,0 +1,123 @@
+"""The gRPC server for clients: the decision service, health and reflection, over TLS."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+import grpc
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from qbft.errors import ClusterError
+from qbft.wire.v1 import decision_pb2
+from qbft.wire.v1.decision_pb2_grpc import add_DecisionServiceServicer_to_server
+from qbft_server.parts import NodeParts
+from qbft_server.services.decision import DecisionService
+
+SERVICE = decision_pb2.DESCRIPTOR.services_by_name["DecisionService"].full_name
+CALLS_MAX = 8_192
+STREAMS_PER_CLIENT_MAX = 2_048
+DRAIN_SECONDS = 5.0
+HEALTH_SECONDS = 0.25
+
+
+class ClientServer:
+    """Serves clients while the `async with` block lasts."""
+
+    def __init__(self, parts: NodeParts) -> None:
+        self._config = parts.config
+        self._identity = parts.identity
+        self._quorum = parts.cluster.roster.quorum
+        self._replica = parts.replica
+        self._links = parts.links
+        self._service = DecisionService(parts)
+        self._health = HealthServicer()
+        self._server: aio.Server | None = None
+        self._reachable: bool | None = None
+
+    async def __aenter__(self) -> Self:
+        """Listen.
+
+        Raises:
+            ClusterError: the address cannot be listened on, or a certificate cannot be read.
+        """
+        size = self._config.limits.message_bytes_max
+        server = aio.server(
+            maximum_concurrent_rpcs=CALLS_MAX,
+            options=[
+                ("grpc.max_receive_message_length", size),
+                ("grpc.max_send_message_length", size),
+                ("grpc.max_concurrent_streams", STREAMS_PER_CLIENT_MAX),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        add_DecisionServiceServicer_to_server(self._service, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = [SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
+        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
+        address = self._config.listen.client
+        try:
+            if self._config.clients.insecure_plaintext:
+                server.add_insecure_port(address)
+            else:
+                server.add_secure_port(address, self._credentials())
+        except RuntimeError as error:
+            raise ClusterError(
+                f"listen.client = {address!r}: cannot listen there; "
+                "allowed is a free port at an address of this machine"
+            ) from error
+        await server.start()
+        self._server = server
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        await self._tell_health(reachable=False)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop at once; `drain` before it lets calls end."""
+        if self._server is not None:
+            await self._server.stop(None)
+
+    async def drain(self) -> None:
+        """Take no new proposals, tell so, and let calls that run end in time."""
+        self._service.accepting = False
+        await self._health.enter_graceful_shutdown()
+        if self._server is not None:
+            await self._server.stop(DRAIN_SECONDS)
+
+    async def watch_health(self) -> None:
+        """Keep the service's health true: it serves while a quorum can be reached."""
+        while True:
+            reachable = len(self._links.connected) + 1 >= self._quorum
+            await self._tell_health(reachable=reachable and self._replica.status().voting)
+            await asyncio.sleep(HEALTH_SECONDS)
+
+    async def _tell_health(self, *, reachable: bool) -> None:
+        if reachable != self._reachable:
+            self._reachable = reachable
+            status = (
+                health_pb2.HealthCheckResponse.SERVING
+                if reachable
+                else health_pb2.HealthCheckResponse.NOT_SERVING
+            )
+            await self._health.set(SERVICE, status)
+
+    def _credentials(self) -> grpc.ServerCredentials:
+        """The node's own TLS identity; clients show certificates where an authority is named."""
+        pair = (self._identity.key_pem, self._identity.certificate_pem)
+        authority = self._config.clients.authority
+        if authority is None:
+            return grpc.ssl_server_credentials([pair])
+        try:
+            roots = authority.read_bytes()
+        except OSError as error:
+            raise ClusterError(f"clients.authority = {authority}: {error.strerror}") from error
+        return grpc.ssl_server_credentials([pair], roots, require_client_auth=True)
