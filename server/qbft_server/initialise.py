@@ -16,14 +16,14 @@ from pathlib import Path
 from qbft.cluster import VALIDATORS_MAX, Cluster, Validator, check_address
 from qbft.core.quorum import max_faulty
 from qbft.crypto.keys import VoteKey
-from qbft.errors import ClusterError, JournalError
+from qbft.errors import ClusterError, QbftError
 from qbft_server.identity import (
     TlsIdentity,
     create_tls_identity,
     write_private_file,
     write_vote_key,
 )
-from qbft_server.store.journal import VoteJournal
+from qbft_server.store.store import NodeStore
 
 CLUSTER_FILE = "cluster.toml"
 NODE_FILE = "node.toml"
@@ -66,7 +66,7 @@ def init_cluster(
         _sync(directory.parent)
     except OSError as error:
         raise ClusterError(f"{directory}: cannot make the cluster: {error.strerror}") from error
-    except JournalError as error:
+    except QbftError as error:
         raise ClusterError(f"{directory}: cannot make the cluster: {error}") from error
     finally:
         if building is not None:
@@ -133,7 +133,7 @@ def _build(
         node.mkdir(mode=0o700)
         _write_node(node, index, host, port, identities[index])
         write_vote_key(node / "vote.key", vote_keys[index])
-        VoteJournal.create(node / "data", cluster.roster.cluster_id, index)
+        NodeStore.create(node / "data", cluster.roster.cluster_id, index)
     return cluster
 
 

@@ -7,10 +7,11 @@ proves it. Requests are untrusted: what is malformed gets INVALID_ARGUMENT and c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import time
-from collections.abc import AsyncIterator, Awaitable
-from typing import TypeVar
+from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 from grpc import aio
@@ -35,8 +36,7 @@ WATCHES_MAX = 256
 STREAM_IN_FLIGHT_MAX = 1_024
 CURSOR_BYTES = 24
 
-T = TypeVar("T")
-Context = aio.ServicerContext
+Context = aio.ServicerContext[Any, Any]
 
 
 class DecisionService(DecisionServiceServicer):
@@ -58,24 +58,24 @@ class DecisionService(DecisionServiceServicer):
     # --- proposing --------------------------------------------------------------------------------
 
     async def Propose(  # noqa: N802 - the name on the wire
-        self, request: pb.ProposeRequest, context: Context[pb.ProposeRequest, pb.ProposeReply]
+        self, request: pb.ProposeRequest, context: Context
     ) -> pb.ProposeReply:
         """Have a value decided, and wait for the decision, whosever value it is."""
-        decision = await self._answer("Propose", context, self._propose(request.proposal))
-        return pb.ProposeReply(decision=decision_to_pb(decision))
+        async with self._call("Propose", context):
+            decision = await self._propose(request.proposal)
+            return pb.ProposeReply(decision=decision_to_pb(decision))
 
     async def ProposeStream(  # noqa: N802
         self,
         requests: AsyncIterator[pb.ProposeStreamRequest],
-        context: Context[pb.ProposeStreamRequest, pb.ProposeStreamReply],
+        context: Context,
     ) -> None:
         """Have many values decided at once; replies come as the decisions do.
 
         A client that has too many in flight is not read from until some are decided.
         """
-        await self._answer("ProposeStream", context, self._check_access(context))
         free = asyncio.Semaphore(STREAM_IN_FLIGHT_MAX)
-        async with asyncio.TaskGroup() as tasks:
+        async with self._call("ProposeStream", context), asyncio.TaskGroup() as tasks:
             async for request in requests:
                 await free.acquire()
                 task = tasks.create_task(self._propose_one(request, context))
@@ -84,7 +84,7 @@ class DecisionService(DecisionServiceServicer):
     async def _propose_one(
         self,
         request: pb.ProposeStreamRequest,
-        context: Context[pb.ProposeStreamRequest, pb.ProposeStreamReply],
+        context: Context,
     ) -> None:
         reply = pb.ProposeStreamReply(id=request.id)
         try:
@@ -150,32 +150,31 @@ class DecisionService(DecisionServiceServicer):
     async def GetDecision(  # noqa: N802
         self,
         request: pb.GetDecisionRequest,
-        context: Context[pb.GetDecisionRequest, pb.GetDecisionReply],
+        context: Context,
     ) -> pb.GetDecisionReply:
         """Read one instance: decided, undecided here, or never heard of here (G8, G9)."""
-        return await self._answer("GetDecision", context, self._get(request))
-
-    async def _get(self, request: pb.GetDecisionRequest) -> pb.GetDecisionReply:
-        instance = _read_instance(request.instance)
-        decision = self._store.get(instance)
-        if decision is not None:
+        async with self._call("GetDecision", context):
+            instance = _read_instance(request.instance)
+            decision = self._store.get(instance)
+            if decision is not None:
+                return pb.GetDecisionReply(
+                    state=pb.DECISION_STATE_DECIDED, decision=decision_to_pb(decision)
+                )
+            is_open = self._replica.is_open(instance)
             return pb.GetDecisionReply(
-                state=pb.DECISION_STATE_DECIDED, decision=decision_to_pb(decision)
+                state=pb.DECISION_STATE_UNDECIDED if is_open else pb.DECISION_STATE_UNKNOWN
             )
-        is_open = self._replica.is_open(instance)
-        return pb.GetDecisionReply(
-            state=pb.DECISION_STATE_UNDECIDED if is_open else pb.DECISION_STATE_UNKNOWN
-        )
 
     async def ListDecisions(  # noqa: N802
         self,
         request: pb.ListDecisionsRequest,
-        context: Context[pb.ListDecisionsRequest, pb.ListDecisionsReply],
+        context: Context,
     ) -> pb.ListDecisionsReply:
         """Read a topic's decisions by height, a page at a time; gaps are not hidden."""
-        return await self._answer("ListDecisions", context, self._list(request))
+        async with self._call("ListDecisions", context):
+            return self._list(request)
 
-    async def _list(self, request: pb.ListDecisionsRequest) -> pb.ListDecisionsReply:
+    def _list(self, request: pb.ListDecisionsRequest) -> pb.ListDecisionsReply:
         start = _read_topic(request.topic, request.from_height)
         limit = min(request.limit or LIST_DECISIONS_MAX, LIST_DECISIONS_MAX)
         reply = pb.ListDecisionsReply()
@@ -189,35 +188,35 @@ class DecisionService(DecisionServiceServicer):
         return reply
 
     async def Watch(  # noqa: N802
-        self, request: pb.WatchRequest, context: Context[pb.WatchRequest, messages_pb2.Decision]
+        self, request: pb.WatchRequest, context: Context
     ) -> None:
         """Follow a topic height by height, without gaps, waiting at the first undecided one."""
-        await self._answer("Watch", context, self._check_access(context))
-        start = await self._answer("Watch", context, _in_future(request))
-        await self._stream("Watch", context, self._watch(start))
-
-    async def _watch(self, start: InstanceId) -> AsyncIterator[messages_pb2.Decision]:
-        height, end = start.height, -1
-        while height <= HEIGHT_MAX:
-            decision = self._store.get(InstanceId(start.topic, height))
-            if decision is None:
-                if end >= 0:
-                    end = await self._store.wait_for_decisions(end)
-                else:
-                    end = self._store.end
-                continue
-            yield decision_to_pb(decision)
-            height += 1
+        async with self._call("Watch", context), self._watch_place():
+            start = _read_topic(request.topic, request.from_height)
+            for height in range(start.height, HEIGHT_MAX + 1):
+                decision = await self._store.wait_for(InstanceId(start.topic, height))
+                await context.write(decision_to_pb(decision))
 
     async def WatchAll(  # noqa: N802
-        self, request: pb.WatchAllRequest, context: Context[pb.WatchAllRequest, pb.WatchAllReply]
+        self, request: pb.WatchAllRequest, context: Context
     ) -> None:
         """Follow every decision in this node's order, from a cursor of this node or the start."""
-        await self._answer("WatchAll", context, self._check_access(context))
-        position = await self._answer("WatchAll", context, self._read_cursor(request.cursor))
-        await self._stream("WatchAll", context, self._watch_all(position))
+        async with self._call("WatchAll", context), self._watch_place():
+            position = self._read_cursor(request.cursor)
+            while True:
+                end = self._store.end
+                entries = self._store.feed(position, LIST_DECISIONS_MAX)
+                for reached, instance in entries:
+                    decision = self._store.get(instance)
+                    if decision is not None:
+                        cursor = self._store.store_id + reached.to_bytes(8, "big")
+                        reply = pb.WatchAllReply(decision=decision_to_pb(decision), cursor=cursor)
+                        await context.write(reply)
+                    position = reached
+                if not entries:
+                    await self._store.wait_for_decisions(end)
 
-    async def _read_cursor(self, cursor: bytes) -> int:
+    def _read_cursor(self, cursor: bytes) -> int:
         if not cursor:
             return 0
         if len(cursor) != CURSOR_BYTES:
@@ -232,28 +231,30 @@ class DecisionService(DecisionServiceServicer):
             raise Refusal(grpc.StatusCode.OUT_OF_RANGE, "the cursor is beyond the last decision")
         return position
 
-    async def _watch_all(self, position: int) -> AsyncIterator[pb.WatchAllReply]:
-        while True:
-            end = self._store.end
-            entries = self._store.feed(position, LIST_DECISIONS_MAX)
-            for reached, instance in entries:
-                decision = self._store.get(instance)
-                if decision is not None:
-                    cursor = self._store.store_id + reached.to_bytes(8, "big")
-                    yield pb.WatchAllReply(decision=decision_to_pb(decision), cursor=cursor)
-                position = reached
-            if not entries:
-                await self._store.wait_for_decisions(end)
+    @contextlib.asynccontextmanager
+    async def _watch_place(self) -> AsyncIterator[None]:
+        """Take one of the places for watches: so many at a time."""
+        if self._watches >= WATCHES_MAX:
+            raise Refusal(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{WATCHES_MAX} watches are open at this node; ask another",
+            )
+        self._watches += 1
+        try:
+            yield
+        finally:
+            self._watches -= 1
 
     async def GetStatus(  # noqa: N802
         self,
         request: pb.GetStatusRequest,
-        context: Context[pb.GetStatusRequest, pb.GetStatusReply],
+        context: Context,
     ) -> pb.GetStatusReply:
         """Say how this node is."""
-        return await self._answer("GetStatus", context, self._status())
+        async with self._call("GetStatus", context):
+            return self._status()
 
-    async def _status(self) -> pb.GetStatusReply:
+    def _status(self) -> pb.GetStatusReply:
         status = self._replica.status()
         roster = self._cluster.roster
         connected = self._links.connected
@@ -285,7 +286,21 @@ class DecisionService(DecisionServiceServicer):
 
     # --- what all calls share ---------------------------------------------------------------------
 
-    async def _check_access(self, context: Context[T, object]) -> None:
+    @contextlib.asynccontextmanager
+    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
+        """Around every call: who may call, what a refusal becomes, and how it ended."""
+        code = grpc.StatusCode.CANCELLED
+        try:
+            self._check_access(context)
+            yield
+            code = grpc.StatusCode.OK
+        except Refusal as refusal:
+            code = refusal.code
+            await context.abort(refusal.code, refusal.message, tuple(refusal.metadata))
+        finally:
+            self._metrics.call_ended(method, code.name)
+
+    def _check_access(self, context: Context) -> None:
         """Ask for a token where the operator does; which part is wrong is not told."""
         if not self._tokens:
             return
@@ -294,39 +309,6 @@ class DecisionService(DecisionServiceServicer):
         known = [hmac.compare_digest(b"Bearer " + token, text) for token in self._tokens]
         if not any(known):
             raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "a valid token is needed")
-
-    async def _answer(self, method: str, context: Context[T, object], work: Awaitable[T]) -> T:
-        """Do a call's work; a refusal becomes its status."""
-        try:
-            if self._tokens:
-                await self._check_access(context)
-            result = await work
-        except Refusal as refusal:
-            self._metrics.call_ended(method, refusal.code.name)
-            await context.abort(refusal.code, refusal.message, tuple(refusal.metadata))
-        self._metrics.call_ended(method, grpc.StatusCode.OK.name)
-        return result
-
-    async def _stream(
-        self, method: str, context: Context[T, object], replies: AsyncIterator[object]
-    ) -> None:
-        """Write replies until the client leaves; so many watches at a time."""
-        if self._watches >= WATCHES_MAX:
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{WATCHES_MAX} watches are open at this node; ask another",
-            )
-        self._watches += 1
-        try:
-            async for reply in replies:
-                await context.write(reply)
-        finally:
-            self._watches -= 1
-            self._metrics.call_ended(method, "CLOSED")
-
-
-async def _in_future(request: pb.WatchRequest) -> InstanceId:
-    return _read_topic(request.topic, request.from_height)
 
 
 def _read_instance(message: messages_pb2.InstanceId) -> InstanceId:

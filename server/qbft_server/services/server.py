@@ -55,7 +55,7 @@ class ClientServer:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        add_DecisionServiceServicer_to_server(self._service, server)
+        add_DecisionServiceServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
         reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)

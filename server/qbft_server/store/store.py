@@ -78,6 +78,7 @@ class NodeStore:
         self._recent = RecentDecisions(limits.recent_decisions_max, limits.recent_bytes_max)
         self._flushing = asyncio.Lock()
         self._changed = asyncio.Event()
+        self._awaited: dict[InstanceId, set[asyncio.Future[None]]] = {}
         self._has_work = asyncio.Event()
         self._is_urgent = asyncio.Event()
         journal.settled_position = self._settled
@@ -193,7 +194,7 @@ class NodeStore:
             raise JournalError(f"voting stops: {error}") from error
         finally:
             if self.end > before:
-                self._announce()
+                self._announce(records)
 
     def get(self, instance: InstanceId) -> Decision | None:
         """The decision of an instance, or None."""
@@ -254,6 +255,20 @@ class NodeStore:
             await self._changed.wait()
         return self.end
 
+    async def wait_for(self, instance: InstanceId) -> Decision:
+        """Wait until this instance is decided; others' decisions cost the waiter nothing."""
+        while (decision := self.get(instance)) is None:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            waiting = self._awaited.setdefault(instance, set())
+            waiting.add(waiter)
+            try:
+                await waiter
+            finally:
+                waiting.discard(waiter)
+                if not waiting and self._awaited.get(instance) is waiting:
+                    del self._awaited[instance]
+        return decision
+
     def _check_decisions(self, records: Sequence[Record]) -> None:
         """Refuse a second, different decision before it is written."""
         digests: dict[InstanceId, object] = {}
@@ -284,10 +299,16 @@ class NodeStore:
                     "written; voting stops"
                 )
 
-    def _announce(self) -> None:
+    def _announce(self, records: Sequence[Record]) -> None:
         """Wake whoever waits for decisions, and the task that moves them."""
         self._changed.set()
         self._changed = asyncio.Event()
+        if self._awaited:
+            for record in records:
+                if isinstance(record, DecisionRecord):
+                    for waiter in self._awaited.pop(instance_of(record), ()):
+                        if not waiter.done():
+                            waiter.set_result(None)
         self._has_work.set()
         live, limits = self.journal.live, self._limits
         if (

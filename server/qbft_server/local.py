@@ -1,0 +1,220 @@
+"""A cluster of real node processes on this machine: for the demo, the benchmarks and the tests.
+
+Nodes are started, killed and started again as an operator would do it; when the block ends, however
+it ends, none of them is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from qbft.cluster import TLS_NAME, Cluster
+from qbft.errors import QbftError
+from qbft_server.initialise import CLUSTER_FILE, NODE_FILE, PORTS_PER_NODE, init_cluster
+
+DECISION_SERVICE = "qbft.v1.DecisionService"
+FIRST_PORT, LAST_PORT = 10_000, 30_000
+"""Below the ports that the system gives to outgoing connections."""
+
+PORT_ATTEMPTS_MAX = 200
+STOP_SECONDS = 10.0
+READY_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+_LOG_LINES_SHOWN = 5
+
+
+class LocalCluster:
+    """Node processes over one directory that `init_cluster` has made.
+
+    `environment` is added to that of every node.
+    """
+
+    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.directory = directory
+        self.cluster = Cluster.load(directory / CLUSTER_FILE)
+        self._environment = dict(environment or {})
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
+
+    @classmethod
+    def create(
+        cls, directory: Path, nodes: int = 4, environment: Mapping[str, str] | None = None
+    ) -> Self:
+        """Make a new cluster in an empty directory, on ports of the loopback that are free now.
+
+        Raises:
+            ClusterError: the directory is in use, or the disk refuses.
+        """
+        init_cluster(directory, nodes, name="local", base_port=_free_ports(nodes))
+        return cls(directory, environment)
+
+    @property
+    def cluster_file(self) -> Path:
+        """What clients need."""
+        return self.directory / CLUSTER_FILE
+
+    def pid(self, node: int) -> int:
+        """The process of a node that runs."""
+        return self._processes[node].pid
+
+    def log(self, node: int) -> Path:
+        """Where a node's lines go, of all its lives."""
+        return self.directory / f"node-{node}" / "node.log"
+
+    async def __aenter__(self) -> Self:
+        """Begin; nothing runs until it is started."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop every node, by force where it does not stop in time or the block was left in haste.
+
+        A second interruption cannot leave a process behind either: what still runs is killed first.
+        """
+        try:
+            if kind is None:
+                await asyncio.gather(*(self.stop(node) for node in list(self._processes)))
+        finally:
+            for process in self._processes.values():
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+            for process in self._processes.values():
+                await process.wait()
+            self._processes.clear()
+
+    async def start(self, *nodes: int, environment: Mapping[str, str] | None = None) -> None:
+        """Start these nodes, or all; does not wait until they are ready."""
+        for node in nodes or range(len(self.cluster.validators)):
+            with self.log(node).open("ab") as log:
+                self._processes[node] = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "qbft_server.cli",
+                    "node",
+                    str(self.directory / f"node-{node}" / NODE_FILE),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, **self._environment, **(environment or {})},
+                )
+
+    def signal(self, node: int, number: signal.Signals) -> None:
+        """Send a signal to a node's process."""
+        self._processes[node].send_signal(number)
+
+    async def kill(self, node: int) -> None:
+        """End a node as a power cut would: SIGKILL."""
+        self.signal(node, signal.SIGKILL)
+        await self.wait(node)
+
+    async def stop(self, node: int) -> int:
+        """Ask a node to stop (SIGTERM) and give its exit code; kills it if it does not in time."""
+        process = self._processes[node]
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                return await self.wait(node)
+        except TimeoutError:
+            process.kill()
+            return await self.wait(node)
+
+    async def wait(self, node: int) -> int:
+        """Wait until a node's process has ended; give its exit code."""
+        code = await self._processes[node].wait()
+        self._processes.pop(node, None)
+        return code
+
+    async def wait_until_ready(self, *nodes: int, seconds: float = READY_SECONDS) -> None:
+        """Wait until these nodes, or all that run, can reach a quorum, by the health service.
+
+        Raises:
+            QbftError: one of them ended instead, or it took too long; its last lines are told.
+        """
+        waiting = nodes or tuple(sorted(self._processes))
+        async with asyncio.TaskGroup() as tasks:
+            for node in waiting:
+                tasks.create_task(self._wait_until_ready(node, seconds))
+
+    async def _wait_until_ready(self, node: int, seconds: float) -> None:
+        validator = self.cluster.validators[node]
+        credentials = grpc.ssl_channel_credentials(validator.tls_certificate.encode())
+        options = [("grpc.ssl_target_name_override", TLS_NAME)]
+        request = health_pb2.HealthCheckRequest(service=DECISION_SERVICE)
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    self._check_running(node)
+                    async with aio.secure_channel(
+                        validator.client, credentials, options
+                    ) as channel:
+                        with contextlib.suppress(aio.AioRpcError):
+                            stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+                            reply = await stub.Check(request, timeout=1.0)
+                            if reply.status == health_pb2.HealthCheckResponse.SERVING:
+                                return
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise QbftError(f"node {node} was not ready in {seconds} s{self._said(node)}") from None
+
+    def _check_running(self, node: int) -> None:
+        process = self._processes.get(node)
+        if process is None or process.returncode is not None:
+            code = None if process is None else process.returncode
+            raise QbftError(f"node {node} ended with exit code {code}{self._said(node)}")
+
+    def _said(self, node: int) -> str:
+        lines = self.log(node).read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:]
+        return "; it said last:\n" + "\n".join(lines) if lines else ""
+
+
+def _free_ports(nodes: int) -> int:
+    """The first of a run of ports that are free on the loopback at this moment."""
+    wanted = nodes * PORTS_PER_NODE
+    for _ in range(PORT_ATTEMPTS_MAX):
+        first = random.randrange(FIRST_PORT, LAST_PORT - wanted)  # noqa: S311 - no secret
+        if all(map(_is_free, range(first, first + wanted))):
+            return first
+    raise QbftError(f"no {wanted} free ports in a row between {FIRST_PORT} and {LAST_PORT}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+async def wait_until(
+    is_true: Callable[[], bool], what: str, seconds: float = READY_SECONDS
+) -> None:
+    """Wait for a condition of a real cluster, looking often.
+
+    Raises:
+        QbftError: it did not come in time.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            while not is_true():  # noqa: ASYNC110 - other processes make it true
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        raise QbftError(f"{what} did not come in {seconds} s") from None
