@@ -16,13 +16,14 @@ from pathlib import Path
 from qbft.cluster import VALIDATORS_MAX, Cluster, Validator, check_address
 from qbft.core.quorum import max_faulty
 from qbft.crypto.keys import VoteKey
-from qbft.errors import ClusterError, QbftError
+from qbft.errors import ClusterError, JournalError
 from qbft_server.identity import (
     TlsIdentity,
     create_tls_identity,
     write_private_file,
     write_vote_key,
 )
+from qbft_server.store.decisions import DecisionsError
 from qbft_server.store.store import NodeStore
 
 CLUSTER_FILE = "cluster.toml"
@@ -66,7 +67,7 @@ def init_cluster(
         _sync(directory.parent)
     except OSError as error:
         raise ClusterError(f"{directory}: cannot make the cluster: {error.strerror}") from error
-    except QbftError as error:
+    except (JournalError, DecisionsError) as error:
         raise ClusterError(f"{directory}: cannot make the cluster: {error}") from error
     finally:
         if building is not None:

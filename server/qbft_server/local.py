@@ -154,25 +154,25 @@ class LocalCluster:
                 tasks.create_task(self._wait_until_ready(node, seconds))
 
     async def _wait_until_ready(self, node: int, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while not await self._is_ready(node):
+                    self._check_running(node)
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise QbftError(f"node {node} was not ready in {seconds} s{self._said(node)}") from None
+
+    async def _is_ready(self, node: int) -> bool:
         validator = self.cluster.validators[node]
         credentials = grpc.ssl_channel_credentials(validator.tls_certificate.encode())
         options = [("grpc.ssl_target_name_override", TLS_NAME)]
         request = health_pb2.HealthCheckRequest(service=DECISION_SERVICE)
-        try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    self._check_running(node)
-                    async with aio.secure_channel(
-                        validator.client, credentials, options
-                    ) as channel:
-                        with contextlib.suppress(aio.AioRpcError):
-                            stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
-                            reply = await stub.Check(request, timeout=1.0)
-                            if reply.status == health_pb2.HealthCheckResponse.SERVING:
-                                return
-                    await asyncio.sleep(_POLL_SECONDS)
-        except TimeoutError:
-            raise QbftError(f"node {node} was not ready in {seconds} s{self._said(node)}") from None
+        async with aio.secure_channel(validator.client, credentials, options) as channel:
+            try:
+                reply = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=1.0)
+            except aio.AioRpcError:
+                return False
+        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
     def _check_running(self, node: int) -> None:
         process = self._processes.get(node)

@@ -81,7 +81,12 @@ class _Parts(Collector):
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(name, text, value=value)
         counters = {
-            "qbft_journal_commits": ("Commits, each one fsync.", journal.stats.commits),
+            "qbft_journal_commits": ("Turns made durable.", journal.stats.commits),
+            "qbft_journal_fsyncs": ("Times the journal made the disk write.", journal.fsyncs),
+            "qbft_decisions_commits": (
+                "Times decisions were synced in SQLite, each one fsync.",
+                self._store.stats.flushes,
+            ),
             "qbft_journal_records": ("Records in these commits.", journal.stats.records),
             "qbft_journal_bytes": ("Bytes written to the journal.", journal.stats.bytes_written),
         }
