@@ -1,19 +1,50 @@
-"""Frames: what one node tells another at once, as bytes and back."""
+"""Frames: what one node tells another at once, as bytes and back.
+
+What arrives is checked in the order of what it costs: size, parsing, counts, the sender, shape
+(HARDENING U7); signatures are the replica's business, after all of this.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from qbft.transport import Frame
+from google.protobuf.message import DecodeError
+
+from qbft.core import InstanceId, Message
+from qbft.crypto.certificate import Certificate
+from qbft.crypto.proposal import Proposal
+from qbft.crypto.roster import Roster
+from qbft.crypto.signing import BatchHeader
+from qbft.errors import InvariantViolation
+from qbft.transport import FeedPage, FeedRequest, Frame
+from qbft.wire.build import (
+    fill_certificate,
+    fill_instance,
+    fill_nested,
+    fill_proposal,
+    fill_signed,
+    fill_vote,
+)
+from qbft.wire.limits import SEQUENCE_MAX, WireLimits
+from qbft.wire.parse import (
+    Refused,
+    certificate_of,
+    digest_of,
+    header_of,
+    instance_of,
+    own_vote_of,
+    proposal_of,
+    signed_vote_of,
+)
 from qbft.wire.reject import RejectReason
+from qbft.wire.shape import check_shape
+from qbft.wire.v1 import messages_pb2 as pb
+from qbft.wire.v1 import peer_pb2
 
-From = TypeVar("From", contravariant=True)
-Item = TypeVar("Item")
-
-
-class Repeated(Protocol[Item]):
-    """A repeated field: its length is known before any of it is read."""
+From = TypeVar("From")
+To = TypeVar("To")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +53,237 @@ class Decoded:
 
     frame: Frame | None
     rejects: tuple[RejectReason, ...] = ()
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """Write a frame as a message of a peer stream.
+
+    Raises:
+        InvariantViolation: it holds a vote that is not signed, or own votes without their batch.
+    """
+    message = peer_pb2.PeerMessage()
+    target = message.frame
+    target.SetInParent()
+    if frame.votes:
+        _fill_own(target.own, frame)
+    for vote in frame.relayed:
+        fill_signed(target.relayed.add(), vote)
+    for proposal in frame.proposals:
+        fill_proposal(target.proposals.add(), proposal)
+    for certificate in frame.certificates:
+        fill_certificate(target.certificates.add(), certificate)
+    _fill_wanted(target, frame)
+    _fill_feed(target, frame)
+    if frame.acknowledged:
+        target.acknowledged = frame.acknowledged
+    if frame.covers:
+        target.covers = frame.covers
+    return message.SerializeToString()
+
+
+def decode_frame(
+    data: bytes, peer: int, roster: Roster, limits: WireLimits | None = None
+) -> Decoded:
+    """Read what a peer sent; never raises, whatever the bytes are.
+
+    What is bad is left out and counted: an element of a section alone, a section above its count as
+    a whole, and the own-vote section as a whole too, since its one signature covers all of it. With
+    a vote of another validator in the own-vote section, the whole frame is refused (SCENARIOS F15).
+
+    Args:
+        data: one message of the peer's stream.
+        peer: whose stream it is, from the TLS handshake.
+        roster: the cluster, for its number of validators.
+        limits: the bounds; the defaults when left out.
+    """
+    limits = limits or WireLimits()
+    if len(data) > limits.frame_bytes_max:
+        return Decoded(None, (RejectReason.TOO_LARGE,))
+    message = peer_pb2.PeerMessage()
+    try:
+        message.MergeFromString(data)
+    except DecodeError:
+        return Decoded(None, (RejectReason.MALFORMED,))
+    if not message.HasField("frame"):
+        return Decoded(None, (RejectReason.MALFORMED,))
+    reader = _Reader(roster, limits)
+    try:
+        frame = reader.read(message.frame, peer)
+    except Refused as refused:
+        return Decoded(None, (refused.reason,))
+    return Decoded(frame, tuple(reader.rejects))
+
+
+class _Reader:
+    """Reads one frame, and collects the reasons for what it leaves out."""
+
+    __slots__ = ("_limits", "_nodes", "_quorum", "_votes_left", "rejects")
+
+    def __init__(self, roster: Roster, limits: WireLimits) -> None:
+        self._nodes = roster.nodes
+        self._quorum = roster.quorum
+        self._limits = limits
+        self._votes_left = limits.votes_total_max
+        self.rejects: list[RejectReason] = []
+
+    def read(self, frame: peer_pb2.Frame, peer: int) -> Frame:
+        """Read all sections.
+
+        Raises:
+            Refused: the frame as a whole.
+        """
+        limits = self._limits
+        votes, batch = self._read_own(frame.own, peer) if frame.HasField("own") else ((), None)
+        relayed = self._read_relayed(frame.relayed)
+        are_votes_whole = not self.rejects
+        return Frame(
+            votes,
+            batch,
+            relayed,
+            self._read_each(frame.proposals, limits.proposals_max, self._proposal_of),
+            self._read_each(frame.certificates, limits.certificates_max, self._certificate_of),
+            self._read_each(frame.wanted_values, limits.wanted_values_max, _wanted_value_of),
+            self._read_each(frame.wanted_decisions, limits.wanted_decisions_max, instance_of),
+            self._read_one(frame.feed_request, _feed_request_of)
+            if frame.HasField("feed_request")
+            else None,
+            self._read_one(frame.feed_page, self._feed_page_of)
+            if frame.HasField("feed_page")
+            else None,
+            self._read_sequence(frame.acknowledged),
+            # what was left out breaks the promise
+            self._read_sequence(frame.covers) if are_votes_whole else 0,
+        )
+
+    def _read_own(
+        self, own: peer_pb2.OwnSection, peer: int
+    ) -> tuple[tuple[Message, ...], BatchHeader | None]:
+        """Read the own-vote section: all of it or nothing."""
+        votes = own.votes
+        count = len(votes)
+        if count > self._limits.votes_max or not self._have_room_for(votes):
+            self.rejects.append(RejectReason.TOO_MANY)
+            return (), None
+        if any(entry.vote.source != peer for entry in votes):
+            raise Refused(RejectReason.WRONG_SENDER)
+        try:
+            header = header_of(own.store_id, own.sequence, own.signature, count)
+            return tuple([self._shaped(own_vote_of(v, 2 * self._nodes)) for v in votes]), header
+        except Refused as refused:
+            self.rejects.append(refused.reason)
+            return (), None
+
+    def _read_relayed(self, votes: Sequence[pb.SignedVote]) -> tuple[Message, ...]:
+        if not self._have_room_for(votes):
+            self.rejects.append(RejectReason.TOO_MANY)
+            return ()
+        return self._read_each(votes, self._limits.relayed_max, self._relayed_vote_of)
+
+    def _have_room_for(self, votes: Sequence[pb.SignedVote]) -> bool:
+        """Count votes, nested ones included, before any is read."""
+        count = sum(1 + len(entry.justification) for entry in votes)
+        self._votes_left -= count
+        return self._votes_left >= 0
+
+    def _read_each(
+        self, items: Sequence[From], count_max: int, read: Callable[[From], To]
+    ) -> tuple[To, ...]:
+        """Read a section element by element, without those that are bad."""
+        if not items:
+            return ()
+        if len(items) > count_max:
+            self.rejects.append(RejectReason.TOO_MANY)
+            return ()
+        kept = []
+        for item in items:
+            try:
+                kept.append(read(item))
+            except Refused as refused:
+                self.rejects.append(refused.reason)
+        return tuple(kept)
+
+    def _read_one(self, item: From, read: Callable[[From], To]) -> To | None:
+        try:
+            return read(item)
+        except Refused as refused:
+            self.rejects.append(refused.reason)
+            return None
+
+    def _read_sequence(self, sequence: int) -> int:
+        if sequence <= SEQUENCE_MAX:
+            return sequence
+        self.rejects.append(RejectReason.MALFORMED)
+        return 0
+
+    def _relayed_vote_of(self, message: pb.SignedVote) -> Message:
+        return self._shaped(signed_vote_of(message, 2 * self._nodes))
+
+    def _shaped(self, vote: Message) -> Message:
+        reason = check_shape(vote, self._nodes, self._quorum)
+        if reason is not None:
+            raise Refused(reason)
+        return vote
+
+    def _proposal_of(self, message: pb.Proposal) -> Proposal:
+        return proposal_of(message, self._limits.value_bytes_max)
+
+    def _certificate_of(self, message: pb.Certificate) -> Certificate:
+        if len(message.commits) < self._quorum:
+            raise Refused(RejectReason.BAD_CERTIFICATE)
+        return certificate_of(message, self._nodes)
+
+    def _feed_page_of(self, message: peer_pb2.FeedPage) -> FeedPage:
+        if not message.position <= message.end <= SEQUENCE_MAX:
+            raise Refused(RejectReason.MALFORMED)
+        if len(message.instances) > self._limits.feed_instances_max:
+            raise Refused(RejectReason.TOO_MANY)
+        instances = tuple(map(instance_of, message.instances))
+        return FeedPage(message.position, message.end, instances)
+
+
+def _feed_request_of(message: peer_pb2.FeedRequest) -> FeedRequest:
+    if message.after > SEQUENCE_MAX:
+        raise Refused(RejectReason.MALFORMED)
+    return FeedRequest(message.after, message.limit)
+
+
+def _wanted_value_of(message: peer_pb2.WantedValue) -> tuple[InstanceId, bytes]:
+    digest = digest_of(message.digest)
+    if digest is None:
+        raise Refused(RejectReason.BAD_DIGEST)
+    return instance_of(message.instance), digest
+
+
+def _fill_own(target: peer_pb2.OwnSection, frame: Frame) -> None:
+    if frame.batch is None:
+        raise InvariantViolation("own votes without the signature of their batch")
+    target.store_id = frame.batch.store_id
+    target.sequence = frame.batch.sequence
+    target.signature = frame.batch.signature
+    for vote in frame.votes:
+        entry = target.votes.add()
+        fill_vote(entry.vote, vote)
+        fill_nested(entry, vote)
+
+
+def _fill_wanted(target: peer_pb2.Frame, frame: Frame) -> None:
+    for instance, digest in frame.wanted_values:
+        wanted = target.wanted_values.add()
+        fill_instance(wanted.instance, instance)
+        wanted.digest = digest
+    for instance in frame.wanted_decisions:
+        fill_instance(target.wanted_decisions.add(), instance)
+
+
+def _fill_feed(target: peer_pb2.Frame, frame: Frame) -> None:
+    request, page = frame.feed_request, frame.feed_page
+    if request is not None:
+        target.feed_request.SetInParent()
+        target.feed_request.after = request.after
+        target.feed_request.limit = request.limit
+    if page is not None:
+        target.feed_page.SetInParent()
+        target.feed_page.position = page.position
+        target.feed_page.end = page.end
+        for instance in page.instances:
+            fill_instance(target.feed_page.instances.add(), instance)

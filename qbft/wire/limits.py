@@ -15,6 +15,9 @@ PATH_HASHES_MAX = (BATCH_VOTES_MAX - 1).bit_length()
 SEQUENCE_MAX = 2**63 - 1
 """The highest number of a vote in its signer's journal, and of a position in a feed."""
 
+HELLO_BYTES_MAX = 16 << 10
+"""A hello, with room for what later versions may add to it."""
+
 INSTANCES_CACHED_MAX = 16_384
 """Instance ids kept, so that the votes of one instance share one object."""
 
@@ -34,6 +37,9 @@ class WireLimits:
 
     votes_max: int = BATCH_VOTES_MAX
     """Votes under one signature."""
+
+    votes_total_max: int = 16_384
+    """Own and relayed votes, nested ones included; a frame has no room for as many genuine ones."""
 
     relayed_max: int = 1_024
     proposals_max: int = 8_192

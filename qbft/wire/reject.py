@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
-class RejectReason(str, Enum):
+class RejectReason(StrEnum):
     """A closed set, to be counted by its value; never logged above debug."""
 
     TOO_LARGE = "too_large"
@@ -46,6 +46,3 @@ class RejectReason(str, Enum):
 
     BAD_CERTIFICATE = "bad_certificate_shape"
     """A certificate that cannot be one: no quorum, or not sorted by source."""
-
-    def __str__(self) -> str:
-        return self.value

@@ -1,4 +1,4 @@
-"""The gate before any signature work: may a message of this shape exist? (HARDENING U6)
+"""The gate before any signature work: may a message of this shape exist (HARDENING U6)?
 
 Purely a matter of the message itself; whether it is justified is Algorithm 4's business, in the
 engine. A correct node sends nothing that this refuses.

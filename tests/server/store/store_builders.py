@@ -10,6 +10,7 @@ from pathlib import Path
 from qbft.core.messages import InstanceId, Message, MessageType, Proof
 from qbft.crypto.certificate import Certificate
 from qbft.crypto.proposal import Proposal, value_digest
+from qbft.crypto.signing import BatchHeader, VoteSignature
 from qbft.decision import Decision
 from qbft.replica.protocols import DecisionRecord, ProposalRecord, VoteRecord
 
@@ -31,9 +32,9 @@ def message(
     )
 
 
-def signature() -> object:
-    """A portable signature; the store looks at none."""
-    return None
+def signature() -> VoteSignature:
+    """A portable signature, of a batch of one; the store verifies none."""
+    return VoteSignature(BatchHeader(bytes(16), 1, bytes(64)), 1, 0, ())
 
 
 def prepare(height: int, value: bytes = b"v", round_: int = 1) -> VoteRecord:
