@@ -27,7 +27,7 @@ from qbft.wire.build import (
     fill_signed,
     fill_vote,
 )
-from qbft.wire.limits import SEQUENCE_MAX, WireLimits
+from qbft.wire.limits import LIMITS_DEFAULT, SEQUENCE_MAX, WireLimits
 from qbft.wire.parse import (
     Refused,
     certificate_of,
@@ -82,7 +82,7 @@ def encode_frame(frame: Frame) -> bytes:
 
 
 def decode_frame(
-    data: bytes, peer: int, roster: Roster, limits: WireLimits | None = None
+    data: bytes, peer: int, roster: Roster, limits: WireLimits = LIMITS_DEFAULT
 ) -> Decoded:
     """Read what a peer sent; never raises, whatever the bytes are.
 
@@ -96,7 +96,6 @@ def decode_frame(
         roster: the cluster, for its number of validators.
         limits: the bounds; the defaults when left out.
     """
-    limits = limits or WireLimits()
     if len(data) > limits.frame_bytes_max:
         return Decoded(None, (RejectReason.TOO_LARGE,))
     message = peer_pb2.PeerMessage()
@@ -160,30 +159,37 @@ class _Reader:
     ) -> tuple[tuple[Message, ...], BatchHeader | None]:
         """Read the own-vote section: all of it or nothing."""
         votes = own.votes
-        count = len(votes)
-        if count > self._limits.votes_max or not self._have_room_for(votes):
+        if not self._have_room_for(votes, self._limits.votes_max):
             self.rejects.append(RejectReason.TOO_MANY)
             return (), None
-        if any(entry.vote.source != peer for entry in votes):
-            raise Refused(RejectReason.WRONG_SENDER)
+        for entry in votes:
+            if entry.vote.source != peer:
+                raise Refused(RejectReason.WRONG_SENDER)
         try:
-            header = header_of(own.store_id, own.sequence, own.signature, count)
-            return tuple([self._shaped(own_vote_of(v, 2 * self._nodes)) for v in votes]), header
+            header = header_of(own.store_id, own.sequence, own.signature, len(votes))
+            return tuple(map(self._own_vote_of, votes)), header
         except Refused as refused:
             self.rejects.append(refused.reason)
             return (), None
 
     def _read_relayed(self, votes: Sequence[pb.SignedVote]) -> tuple[Message, ...]:
-        if not self._have_room_for(votes):
+        count_max = self._limits.relayed_max
+        if not self._have_room_for(votes, count_max):
             self.rejects.append(RejectReason.TOO_MANY)
             return ()
-        return self._read_each(votes, self._limits.relayed_max, self._relayed_vote_of)
+        return self._read_each(votes, count_max, self._relayed_vote_of)
 
-    def _have_room_for(self, votes: Sequence[pb.SignedVote]) -> bool:
-        """Count votes, nested ones included, before any is read."""
-        count = sum(1 + len(entry.justification) for entry in votes)
-        self._votes_left -= count
-        return self._votes_left >= 0
+    def _have_room_for(self, votes: Sequence[pb.SignedVote], count_max: int) -> bool:
+        """Whether a section's votes, nested ones included, are not too many; builds nothing."""
+        left = self._votes_left - len(votes)
+        if len(votes) > count_max or left < 0:
+            return False
+        for entry in votes:
+            left -= len(entry.justification)
+        if left < 0:
+            return False
+        self._votes_left = left
+        return True
 
     def _read_each(
         self, items: Sequence[From], count_max: int, read: Callable[[From], To]
@@ -214,6 +220,9 @@ class _Reader:
             return sequence
         self.rejects.append(RejectReason.MALFORMED)
         return 0
+
+    def _own_vote_of(self, message: pb.SignedVote) -> Message:
+        return self._shaped(own_vote_of(message, 2 * self._nodes))
 
     def _relayed_vote_of(self, message: pb.SignedVote) -> Message:
         return self._shaped(signed_vote_of(message, 2 * self._nodes))

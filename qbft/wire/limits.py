@@ -47,3 +47,6 @@ class WireLimits:
     wanted_values_max: int = 4_096
     wanted_decisions_max: int = 4_096
     feed_instances_max: int = 4_096
+
+
+LIMITS_DEFAULT = WireLimits()

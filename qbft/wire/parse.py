@@ -6,7 +6,7 @@ reasons or into the error of their kind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 
 from google.protobuf.message import DecodeError
@@ -110,13 +110,12 @@ def signature_of(message: pb.VoteSignature) -> VoteSignature:
     """Read a portable signature, not yet verified."""
     size, index = message.size, message.index
     header = header_of(message.store_id, message.sequence, message.signature, size)
-    path = tuple(message.path)
-    if (
-        index >= size
-        or len(path) > PATH_HASHES_MAX
-        or any(len(beside) != HASH_BYTES for beside in path)
-    ):
+    if index >= size or len(message.path) > PATH_HASHES_MAX:
         raise Refused(RejectReason.BAD_SIGNATURE_SHAPE)
+    path = tuple(message.path)
+    for beside in path:
+        if len(beside) != HASH_BYTES:
+            raise Refused(RejectReason.BAD_SIGNATURE_SHAPE)
     return VoteSignature(header, size, index, path)
 
 
@@ -136,9 +135,8 @@ def own_vote_of(message: pb.SignedVote, justification_max: int) -> Message:
     return vote_of(message.vote, None, justification)
 
 
-def nested_of(messages: Iterable[pb.SignedVote], count_max: int) -> tuple[Message, ...]:
+def nested_of(nested: Sequence[pb.SignedVote], count_max: int) -> tuple[Message, ...]:
     """Read what a vote nests: one level, each with its portable signature (SCENARIOS F12)."""
-    nested = tuple(messages)
     if not nested:
         return ()
     if len(nested) > count_max:
