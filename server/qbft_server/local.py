@@ -66,6 +66,11 @@ class LocalCluster:
         """What clients need."""
         return self.directory / CLUSTER_FILE
 
+    @property
+    def running(self) -> tuple[int, ...]:
+        """The nodes that were started and have not been seen to end."""
+        return tuple(sorted(self._processes))
+
     def pid(self, node: int) -> int:
         """The process of a node that runs."""
         return self._processes[node].pid
@@ -120,8 +125,9 @@ class LocalCluster:
         self._processes[node].send_signal(number)
 
     async def kill(self, node: int) -> None:
-        """End a node as a power cut would: SIGKILL."""
-        self.signal(node, signal.SIGKILL)
+        """End a node as a power cut would: SIGKILL; one that has ended already is only noted."""
+        with contextlib.suppress(ProcessLookupError):
+            self.signal(node, signal.SIGKILL)
         await self.wait(node)
 
     async def stop(self, node: int) -> int:

@@ -13,7 +13,7 @@ from qbft_server import initialise
 from qbft_server.config import NodeConfig
 from qbft_server.identity import load_tls_identity, load_vote_key
 from qbft_server.initialise import init_cluster
-from qbft_server.store.journal import VoteJournal
+from qbft_server.store.store import NodeStore
 
 
 def test_every_node_can_start_from_its_folder(tmp_path: Path) -> None:
@@ -33,29 +33,30 @@ def test_every_node_can_start_from_its_folder(tmp_path: Path) -> None:
         assert load_tls_identity(config.tls_key, own).pin == own.tls_key_sha256
 
 
-def test_every_node_gets_an_empty_journal_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.real_clock
+async def test_every_node_gets_an_empty_store_of_its_own(tmp_path: Path) -> None:
     """HARDENING W7: `init` alone makes data directories, each with a random store id."""
     made = init_cluster(tmp_path / "c", 2, faults=0)
     stores = set()
     for index in range(2):
         data = tmp_path / "c" / f"node-{index}" / "data"
-        journal = VoteJournal.open(data, made.roster.cluster_id, index)
-        assert list(journal.recover()) == []
-        stores.add(journal.store_id)
-        journal.close()
+        store = NodeStore.open(data, made.roster.cluster_id, index)
+        assert list(store.recover()) == []
+        stores.add(store.store_id)
+        await store.aclose()
         with pytest.raises(JournalError):
-            VoteJournal.create(data, made.roster.cluster_id, index)
+            NodeStore.create(data, made.roster.cluster_id, index)
     assert len(stores) == 2
 
 
 def test_secrets_are_private(tmp_path: Path) -> None:
-    """Issue 2, Stage 4: private files 0600, directories 0700."""
+    """No other user of the machine reads a key or a journal: files 0600, directories 0700."""
     init_cluster(tmp_path / "c", 1)
     for path in (tmp_path / "c", *(tmp_path / "c").rglob("*")):
         mode = stat.S_IMODE(path.stat().st_mode)
         if path.is_dir():
             assert mode == 0o700
-        elif path.suffix == ".key":
+        elif path.suffix == ".key" or "data" in path.parts:
             assert mode == 0o600
 
 

@@ -92,6 +92,10 @@ class NodeStore:
         Raises:
             QbftError: there is one already, or the disk refuses.
         """
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise JournalError(f"cannot make {directory}: {error.strerror}") from error
         VoteJournal.create(directory / JOURNAL_DIRECTORY, cluster_id, validator)
         journal = VoteJournal.open(directory / JOURNAL_DIRECTORY, cluster_id, validator)
         try:
