@@ -41,6 +41,7 @@ class Busy(QbftError):  # noqa: N818 - named for what the client meets
 
     def __init__(self, what: str, retry_ms: int) -> None:
         super().__init__(f"{what}; try again in {retry_ms} ms")
+        self.what = what
         self.retry_ms = retry_ms
 
 

@@ -27,7 +27,7 @@ from qbft.wire.v1 import decision_pb2 as pb
 from qbft.wire.v1 import messages_pb2
 from qbft.wire.v1.decision_pb2_grpc import DecisionServiceServicer
 from qbft_server.parts import NodeParts
-from qbft_server.services.refusal import Refusal, invalid, refusal_of
+from qbft_server.services.refusal import Refusal, full, invalid, refusal_of
 from qbft_server.version import VERSION
 
 LIST_DECISIONS_MAX = 256
@@ -35,6 +35,8 @@ LIST_BYTES_MAX = 1 << 20
 WATCHES_MAX = 256
 STREAM_IN_FLIGHT_MAX = 1_024
 CURSOR_BYTES = 24
+RETRY_MS = 100
+WATCH_RETRY_MS = 5_000
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -93,13 +95,12 @@ class DecisionService(DecisionServiceServicer):
             code = grpc.StatusCode.OK
         except Refusal as refusal:
             code = refusal.code
-            trailers = dict(refusal.metadata)
             reply.failure.CopyFrom(
                 pb.Failure(
                     code=code.value[0],
                     message=refusal.message,
-                    first_digest=bytes.fromhex(trailers.get("qbft-first-digest", "")),
-                    retry_ms=int(trailers.get("grpc-retry-pushback-ms", 0)),
+                    first_digest=refusal.first_digest,
+                    retry_ms=refusal.retry_ms,
                 )
             )
         self._metrics.call_ended("ProposeStream item", code.name)
@@ -116,11 +117,7 @@ class DecisionService(DecisionServiceServicer):
         proposal = self._read_proposal(message)
         limit = self._config.limits.proposals_in_flight_max
         if self._in_flight >= limit:
-            raise Refusal(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{limit} proposals are in flight here; try again in 100 ms or at another node",
-                (("grpc-retry-pushback-ms", "100"),),
-            )
+            raise full(f"{limit} proposals are in flight here", RETRY_MS)
         began = time.perf_counter()
         self._in_flight += 1
         try:
@@ -235,10 +232,7 @@ class DecisionService(DecisionServiceServicer):
     async def _watch_place(self) -> AsyncIterator[None]:
         """Take one of the places for watches: so many at a time."""
         if self._watches >= WATCHES_MAX:
-            raise Refusal(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{WATCHES_MAX} watches are open at this node; ask another",
-            )
+            raise full(f"{WATCHES_MAX} watches are open here", WATCH_RETRY_MS)
         self._watches += 1
         try:
             yield
@@ -296,7 +290,7 @@ class DecisionService(DecisionServiceServicer):
             code = grpc.StatusCode.OK
         except Refusal as refusal:
             code = refusal.code
-            await context.abort(refusal.code, refusal.message, tuple(refusal.metadata))
+            await context.abort(refusal.code, refusal.message, tuple(refusal.trailers))
         finally:
             self._metrics.call_ended(method, code.name)
 

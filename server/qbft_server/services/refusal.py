@@ -5,24 +5,61 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 
 from qbft.errors import Busy, ProposalConflict, QbftError
 
-Metadata = Sequence[tuple[str, str]]
+Metadata = Sequence[tuple[str, str | bytes]]
 
 
 class Refusal(Exception):  # noqa: N818 - what the service answers
     """A call ends with this status; `metadata` goes with it as trailers.
 
-    `grpc-retry-pushback-ms` is gRPC's own way to say when to come back, `qbft-first-digest` names
-    the value that an own client proposed first.
+    `first_digest` names the value that an own client proposed first, on a conflict; `retry_ms` is
+    when to come back, 0 where that would not help.
     """
 
-    def __init__(self, code: grpc.StatusCode, message: str, metadata: Metadata = ()) -> None:
+    def __init__(
+        self, code: grpc.StatusCode, message: str, *, retry_ms: int = 0, first_digest: bytes = b""
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
-        self.metadata = metadata
+        self.retry_ms = retry_ms
+        self.first_digest = first_digest
+
+    @property
+    def trailers(self) -> Metadata:
+        """What goes with the status.
+
+        When to come back stands there twice: as gRPC's own retries read it, and as `RetryInfo` of
+        the rich error model for everyone else.
+        """
+        if self.first_digest:
+            return (("qbft-first-digest", self.first_digest.hex()),)
+        if not self.retry_ms:
+            return ()
+        delay = Duration()
+        delay.FromMilliseconds(self.retry_ms)
+        detail = Any()
+        detail.Pack(RetryInfo(retry_delay=delay))
+        status = Status(code=self.code.value[0], message=self.message, details=[detail])
+        return (
+            ("grpc-retry-pushback-ms", str(self.retry_ms)),
+            ("grpc-status-details-bin", status.SerializeToString()),
+        )
+
+
+def full(what: str, retry_ms: int) -> Refusal:
+    """Refuse for now: a limit of this node is reached (SCENARIOS G15)."""
+    return Refusal(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        f"{what}; try again in {retry_ms} ms, or at another node",
+        retry_ms=retry_ms,
+    )
 
 
 def invalid(message: str) -> Refusal:
@@ -34,18 +71,14 @@ def refusal_of(error: QbftError) -> Refusal:
     """Say what the replica's refusal means to a client."""
     match error:
         case ProposalConflict():
-            digest = error.first_digest.hex()
             return Refusal(
                 grpc.StatusCode.ALREADY_EXISTS,
-                f"another value was proposed here for this instance first (digest {digest}); "
+                "another value was proposed here for this instance first "
+                f"(digest {error.first_digest.hex()}); "
                 "propose that one, or read the decision with GetDecision",
-                (("qbft-first-digest", digest),),
+                first_digest=error.first_digest,
             )
         case Busy():
-            return Refusal(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                str(error),
-                (("grpc-retry-pushback-ms", str(error.retry_ms)),),
-            )
+            return full(error.what, error.retry_ms)
         case _:
             return Refusal(grpc.StatusCode.FAILED_PRECONDITION, str(error))
