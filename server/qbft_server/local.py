@@ -23,7 +23,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from qbft.cluster import TLS_NAME, Cluster
-from qbft.errors import QbftError
+from qbft.errors import QbftError, first_of
 from qbft_server.initialise import CLUSTER_FILE, NODE_FILE, PORTS_PER_NODE, init_cluster
 
 DECISION_SERVICE = "qbft.v1.DecisionService"
@@ -155,9 +155,12 @@ class LocalCluster:
             QbftError: one of them ended instead, or it took too long; its last lines are told.
         """
         waiting = nodes or tuple(sorted(self._processes))
-        async with asyncio.TaskGroup() as tasks:
-            for node in waiting:
-                tasks.create_task(self._wait_until_ready(node, seconds))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for node in waiting:
+                    tasks.create_task(self._wait_until_ready(node, seconds))
+        except BaseExceptionGroup as group:
+            raise first_of(group) from None
 
     async def _wait_until_ready(self, node: int, seconds: float) -> None:
         try:

@@ -76,18 +76,27 @@ class DecisionService(DecisionServiceServicer):
 
         A client that has too many in flight is not read from until some are decided.
         """
-        free = asyncio.Semaphore(STREAM_IN_FLIGHT_MAX)
+        replies: asyncio.Queue[pb.ProposeStreamReply | None] = asyncio.Queue()
         async with self._call("ProposeStream", context), asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._propose_all(requests, replies))
+            while (reply := await replies.get()) is not None:
+                await context.write(reply)
+
+    async def _propose_all(
+        self,
+        requests: AsyncIterator[pb.ProposeStreamRequest],
+        replies: asyncio.Queue[pb.ProposeStreamReply | None],
+    ) -> None:
+        """Propose what a stream asks for; None at the end of its replies, which have one writer."""
+        free = asyncio.Semaphore(STREAM_IN_FLIGHT_MAX)
+        async with asyncio.TaskGroup() as tasks:
             async for request in requests:
                 await free.acquire()
-                task = tasks.create_task(self._propose_one(request, context))
-                task.add_done_callback(lambda _: free.release())
+                task = tasks.create_task(self._propose_one(request))
+                task.add_done_callback(lambda done: _hand_over(done, replies, free))
+        replies.put_nowait(None)
 
-    async def _propose_one(
-        self,
-        request: pb.ProposeStreamRequest,
-        context: Context,
-    ) -> None:
+    async def _propose_one(self, request: pb.ProposeStreamRequest) -> pb.ProposeStreamReply:
         reply = pb.ProposeStreamReply(id=request.id)
         try:
             decision = await self._propose(request.proposal)
@@ -104,7 +113,7 @@ class DecisionService(DecisionServiceServicer):
                 )
             )
         self._metrics.call_ended("ProposeStream item", code.name)
-        await context.write(reply)
+        return reply
 
     async def _propose(self, message: messages_pb2.Proposal) -> Decision:
         """Check a proposal, hand it to the replica, and wait."""
@@ -303,6 +312,16 @@ class DecisionService(DecisionServiceServicer):
         known = [hmac.compare_digest(b"Bearer " + token, text) for token in self._tokens]
         if not any(known):
             raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "a valid token is needed")
+
+
+def _hand_over(
+    done: asyncio.Task[pb.ProposeStreamReply],
+    replies: asyncio.Queue[pb.ProposeStreamReply | None],
+    free: asyncio.Semaphore,
+) -> None:
+    free.release()
+    if not done.cancelled() and done.exception() is None:
+        replies.put_nowait(done.result())
 
 
 def _read_instance(message: messages_pb2.InstanceId) -> InstanceId:
