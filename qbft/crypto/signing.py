@@ -112,7 +112,7 @@ class Verifier:
 
     def verify_section(self, validator: int, votes: Sequence[Message], header: BatchHeader) -> bool:
         """Whether one validator signed exactly these votes together; fills their proofs."""
-        if not 1 <= len(votes) <= BATCH_VOTES_MAX:
+        if not 1 <= len(votes) <= BATCH_VOTES_MAX or not 0 <= validator < self._roster.nodes:
             return False
         if any(vote.source != validator for vote in votes):
             return False
@@ -127,6 +127,8 @@ class Verifier:
         signature = vote.proof.signature if vote.proof is not None else None
         if not isinstance(signature, VoteSignature) or signature.size > BATCH_VOTES_MAX:
             return False
+        if not 0 <= vote.source < self._roster.nodes:
+            return False
         leaf = merkle.leaf_hash(canonical_vote(vote, self._roster.cluster_id))
         root = merkle.root_of_path(leaf, signature.index, signature.size, signature.path)
         if root is None:
@@ -138,8 +140,6 @@ class Verifier:
         return self.verify_vote(vote) and all(map(self.verify_vote, vote.justification))
 
     def _is_signed(self, validator: int, header: BatchHeader, size: int, root: bytes) -> bool:
-        if not 0 <= validator < self._roster.nodes:
-            return False
         payload = batch_payload(self._roster.cluster_id, validator, header, size, root)
         known = (validator, payload, header.signature)
         if known in self._verified:
