@@ -7,7 +7,8 @@ sends anything that shows it does not know.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qbft.core import InstanceId, Message, MessageType
@@ -16,12 +17,15 @@ from qbft.replica.limits import ReplicaLimits
 from qbft.replica.narrow import as_instance
 from qbft.replica.outbox import Outbox
 from qbft.replica.peer import Peer
+from qbft.replica.protocols import DecisionStore
 
 _HARMLESS = frozenset({MessageType.PRE_PREPARE, MessageType.PREPARE, MessageType.COMMIT})
 
 
 @dataclass(slots=True)
 class _Settled:
+    """A decision just made, and the peers whose COMMIT has not come."""
+
     due_ms: int
     decision: Decision
     silent: set[int]
@@ -30,36 +34,74 @@ class _Settled:
 class Aftermath:
     """Recent decisions, and the peers that have not shown yet that they will decide too."""
 
-    def __init__(self, peers: dict[int, Peer], limits: ReplicaLimits, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        peers: Mapping[int, Peer],
+        store: DecisionStore,
+        limits: ReplicaLimits,
+        outbox: Outbox,
+    ) -> None:
         self._peers = peers
+        self._store = store
         self._limits = limits
         self._outbox = outbox
         self._queue: deque[_Settled] = deque()
-        self._recent: dict[InstanceId, _Settled] = {}
+        self._waiting: dict[InstanceId, _Settled] = {}
+        self._recent: OrderedDict[InstanceId, tuple[int, object]] = OrderedDict()
 
-    def settle(self, instance: InstanceId, decision: Decision, now_ms: int) -> None:
-        """Remember a decision for a moment; whose COMMIT it holds needs nothing."""
-        committed = {commit.source for commit in decision.certificate.commits}
+    def settle(self, decision: Decision, now_ms: int, *, learnt: bool) -> None:
+        """Remember a decision; for a moment also who may not know, unless it was learnt itself.
+
+        A decision learnt by its certificate is known to others, whose task the telling is.
+        """
+        instance = as_instance(decision.instance)
+        certificate = decision.certificate
+        self._recent[instance] = (certificate.round, certificate.value)
+        if len(self._recent) > self._limits.recent_decisions_max:
+            self._recent.popitem(last=False)
+        if learnt:
+            return
+        committed = {commit.source for commit in certificate.commits}
         settled = _Settled(
             now_ms + self._limits.late_commit_ms, decision, set(self._peers) - committed
         )
         self._queue.append(settled)
-        self._recent[instance] = settled
+        self._waiting[instance] = settled
 
-    def hear(self, sender: int, vote: Message, decision: Decision, now_ms: int) -> None:
-        """Take a vote of a decided instance: answer it where its sender seems not to know."""
-        agrees = (
-            vote.type in _HARMLESS
-            and vote.round == decision.certificate.round
-            and vote.value == decision.certificate.value
-        )
-        if not agrees:
-            if self._peers[sender].answers.take(now_ms):
-                self._outbox.to(sender).certificates.append(decision.certificate)
-        elif vote.type is MessageType.COMMIT:
-            settled = self._recent.get(as_instance(decision.instance))
+    def is_late(self, sender: int, vote: Message) -> bool:
+        """Whether this is one more vote for a recent decision, which needs nothing.
+
+        No signature is needed to know it. A COMMIT tells that its source will decide too, where the
+        source sent it itself.
+        """
+        known = self._recent.get(as_instance(vote.instance))
+        if known is None or vote.type not in _HARMLESS or known != (vote.round, vote.value):
+            return False
+        if vote.type is MessageType.COMMIT and vote.source == sender:
+            settled = self._waiting.get(as_instance(vote.instance))
             if settled is not None:
-                settled.silent.discard(vote.source)
+                settled.silent.discard(sender)
+        return True
+
+    def is_recent(self, instance: InstanceId) -> bool:
+        """Whether the instance was decided not long ago."""
+        return instance in self._recent
+
+    def hear(self, sender: int, vote: Message, now_ms: int) -> None:
+        """Take a vote of a decided instance: answer it where its sender seems not to know."""
+        if self.is_late(sender, vote):
+            return
+        if not self._peers[sender].answers.take(now_ms):
+            return
+        decision = self._store.get(as_instance(vote.instance))
+        if decision is None:
+            return
+        certificate = decision.certificate
+        if vote.type not in _HARMLESS or (vote.round, vote.value) != (
+            certificate.round,
+            certificate.value,
+        ):
+            self._outbox.to(sender).certificates.append(certificate)
 
     @property
     def next_due_ms(self) -> int | None:
@@ -70,6 +112,6 @@ class Aftermath:
         """Send one certificate, without value, to each peer that stayed silent."""
         while self._queue and self._queue[0].due_ms <= now_ms:
             settled = self._queue.popleft()
-            del self._recent[as_instance(settled.decision.instance)]
+            del self._waiting[as_instance(settled.decision.instance)]
             for peer in sorted(settled.silent):
                 self._outbox.to(peer).certificates.append(settled.decision.certificate)

@@ -1,92 +1,164 @@
 """Pulling what was missed (HARDENING U3): a peer's feed of decided instances, read page by page.
 
-Ids first, then the certificates and values of those that are missing here, from one peer at a time;
-nothing but a certificate is believed.
+Ids first, then the certificates and values of those that are missing here; nothing but a
+certificate is believed. Every peer's feed is read beside the others', so that a peer that lies
+about its own delays nobody's but its own: what it names and cannot prove is asked of it so many
+times and then left, and an id that several name is asked of each in turn.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from qbft.core import InstanceId
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.outbox import Outbox
-from qbft.replica.peer import Peer
 from qbft.replica.protocols import DecisionStore
 from qbft.transport import FeedPage, FeedRequest
 
 
+class _Feed:
+    """How far one peer's feed has been read."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        """All up to here is known, or was given up."""
+        self.page_position = 0
+        self.end = 0
+        self.missing: dict[InstanceId, None] = {}
+        self.asks = 0
+        self.asked_until_ms: int | None = None
+        """A page has been asked for, and is waited for until then."""
+
+    @property
+    def is_behind(self) -> bool:
+        return bool(self.missing) or self.asked_until_ms is not None or self.position < self.end
+
+
 class CatchUp:
-    """Reads the feeds of all peers and answers theirs."""
+    """Reads the feeds of all peers and answers theirs.
+
+    `is_known(instance)` tells whether nothing is missing of it here.
+    """
 
     def __init__(
         self,
-        peers: dict[int, Peer],
+        peers: Mapping[int, object],
         store: DecisionStore,
+        is_known: Callable[[InstanceId], bool],
         limits: ReplicaLimits,
         outbox: Outbox,
     ) -> None:
-        self._peers = peers
+        self._feeds = {index: _Feed() for index in sorted(peers)}
         self._store = store
+        self._is_known = is_known
         self._limits = limits
         self._outbox = outbox
-        self._asked: dict[InstanceId, int] = {}
+        self._asked: dict[InstanceId, tuple[int, int]] = {}
 
-    def begin(self, peer: int) -> None:
+    def begin(self, peer: int, now_ms: int) -> None:
         """Read the peer's feed from where it was left: its link is new."""
-        self._peers[peer].feed_missing.clear()
-        self._request(self._peers[peer])
+        feed = self._feeds[peer]
+        self._drop_missing(peer, feed)
+        self._request(peer, feed, now_ms)
 
     def is_behind(self) -> bool:
         """Whether some peer's feed, as far as it is known, is not read to its end."""
-        return any(p.feed_missing or p.feed_position < p.feed_end for p in self._peers.values())
+        return any(feed.is_behind for feed in self._feeds.values())
 
     def answer(self, peer: int, request: FeedRequest) -> None:
         """Give a page of this node's own feed."""
         limit = max(0, min(request.limit, self._limits.feed_page_instances_max))
-        entries = self._store.feed(request.after, limit)
+        entries = self._store.feed(max(0, request.after), limit)
         position = entries[-1][0] if entries else self._store.end
         self._outbox.to(peer).feed_page = FeedPage(
             position, self._store.end, tuple(instance for _, instance in entries)
         )
 
-    def take_page(self, index: int, page: FeedPage, now_ms: int) -> None:
-        """Take a page: ask for what is missing here and nobody else was asked for."""
-        peer = self._peers[index]
-        if page.position <= peer.feed_position or peer.feed_missing:
-            return
-        peer.feed_position = page.position
-        peer.feed_end = page.end
-        for instance in page.instances[: self._limits.feed_page_instances_max]:
-            if self._store.get(instance) is None:
-                peer.feed_missing.add(instance)
-        self._ask(peer, now_ms)
-        if not peer.feed_missing and peer.feed_position < peer.feed_end:
-            self._request(peer)
+    def take_page(self, peer: int, page: FeedPage, now_ms: int) -> bool:
+        """Take a page that was asked for; False if it makes no sense.
 
-    def decided(self, instances: list[InstanceId]) -> None:
+        It asks for what is missing here. A page without any id is not followed by the next at once,
+        for a liar could make as many as it likes.
+        """
+        feed = self._feeds[peer]
+        if feed.asked_until_ms is None:
+            return True
+        feed.asked_until_ms = None
+        if page.position > page.end or len(page.instances) > self._limits.feed_page_instances_max:
+            return False
+        if page.position <= feed.position:
+            feed.end = feed.position
+            return True
+        feed.page_position, feed.end, feed.asks = page.position, page.end, 0
+        feed.missing = {i: None for i in page.instances if not self._is_known(i)}
+        if feed.missing:
+            self._ask(peer, feed, now_ms)
+        else:
+            self._turn_page(peer, feed, now_ms, follow=bool(page.instances))
+        return True
+
+    def decided(self, instances: list[InstanceId], now_ms: int) -> None:
         """Note what has been decided here; a page that is complete makes way for the next."""
         for instance in instances:
             self._asked.pop(instance, None)
-        for peer in self._peers.values():
-            if peer.feed_missing:
-                peer.feed_missing.difference_update(instances)
-                if not peer.feed_missing and peer.feed_position < peer.feed_end:
-                    self._request(peer)
+        for peer, feed in self._feeds.items():
+            if not feed.missing:
+                continue
+            before = len(feed.missing)
+            for instance in instances:
+                feed.missing.pop(instance, None)
+            if not feed.missing:
+                self._turn_page(peer, feed, now_ms, follow=True)
+            elif len(feed.missing) < before:
+                feed.asks = 0
+                self._ask(peer, feed, now_ms)
 
     def tick(self, now_ms: int) -> None:
         """Ask again for what did not come."""
-        for peer in self._peers.values():
-            self._ask(peer, now_ms)
+        for peer, feed in self._feeds.items():
+            if feed.missing:
+                self._ask(peer, feed, now_ms)
+            elif feed.is_behind and (feed.asked_until_ms or 0) <= now_ms:
+                self._request(peer, feed, now_ms)
 
-    def _request(self, peer: Peer) -> None:
-        self._outbox.to(peer.index).feed_request = FeedRequest(
-            peer.feed_position, self._limits.feed_page_instances_max
+    def _turn_page(self, peer: int, feed: _Feed, now_ms: int, *, follow: bool) -> None:
+        feed.position = feed.page_position
+        if follow and feed.position < feed.end:
+            self._request(peer, feed, now_ms)
+
+    def _request(self, peer: int, feed: _Feed, now_ms: int) -> None:
+        feed.asked_until_ms = now_ms + 2 * self._limits.resend_ms
+        self._outbox.to(peer).feed_request = FeedRequest(
+            feed.position, self._limits.feed_page_instances_max
         )
 
-    def _ask(self, peer: Peer, now_ms: int) -> None:
-        for instance in sorted(peer.feed_missing):
-            if self._asked.get(instance, 0) <= now_ms:
-                letter = self._outbox.to(peer.index)
-                if len(letter.wanted_decisions) >= self._limits.wanted_per_frame_max:
-                    break
-                self._asked[instance] = now_ms + 2 * self._limits.resend_ms
-                letter.wanted_decisions.append(instance)
+    def _ask(self, peer: int, feed: _Feed, now_ms: int) -> None:
+        """Ask for what nobody else is being asked for, and whoever named it in turn."""
+        asked = 0
+        for instance in feed.missing:
+            until_ms, last = self._asked.get(instance, (0, -1))
+            if until_ms > now_ms or (last == peer and self._is_named_by_another(instance, peer)):
+                continue
+            self._asked[instance] = (now_ms + 2 * self._limits.resend_ms, peer)
+            self._outbox.to(peer).wanted_decisions[instance] = None
+            asked += 1
+            if asked >= self._limits.wanted_per_frame_max:
+                break
+        if asked:
+            feed.asks += 1
+            if feed.asks > self._limits.feed_asks_max:
+                self._drop_missing(peer, feed)
+                self._turn_page(peer, feed, now_ms, follow=True)
+
+    def _is_named_by_another(self, instance: InstanceId, peer: int) -> bool:
+        return any(
+            other != peer and instance in feed.missing for other, feed in self._feeds.items()
+        )
+
+    def _drop_missing(self, peer: int, feed: _Feed) -> None:
+        """Forget what the peer named and has not proved."""
+        left, feed.missing = feed.missing, {}
+        for instance in left:
+            if not self._is_named_by_another(instance, peer):
+                self._asked.pop(instance, None)

@@ -7,12 +7,12 @@ delivered too.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from qbft.core import Message, Value
 
 COMMITS_PER_SOURCE_MAX = 16
 """COMMITs kept of each validator in an instance; an honest one sends one a round."""
+
+Candidate = tuple[int, Value | None]
 
 
 class CommitCollector:
@@ -20,27 +20,40 @@ class CommitCollector:
 
     def __init__(self, quorum: int) -> None:
         self._quorum = quorum
-        self._commits: dict[tuple[int, Value | None], dict[int, Message]] = {}
-        self._kept: dict[int, OrderedDict[tuple[int, Value | None], None]] = {}
+        self._commits: dict[Candidate, dict[int, Message]] = {}
+        self._kept: dict[int, list[Candidate]] = {}
+        self._complete: dict[Candidate, None] = {}
 
     def add(self, commit: Message) -> None:
-        """Keep a verified COMMIT; of one source the oldest goes when there are too many."""
+        """Keep a verified COMMIT; of one source the lowest round goes when there are too many.
+
+        So an old COMMIT that is replayed does not push out a fresh one (HARDENING D11).
+        """
         candidate = (commit.round, commit.value)
-        kept = self._kept.setdefault(commit.source, OrderedDict())
+        kept = self._kept.setdefault(commit.source, [])
         if candidate in kept:
             return
-        kept[candidate] = None
-        self._commits.setdefault(candidate, {})[commit.source] = commit
+        kept.append(candidate)
+        voters = self._commits.setdefault(candidate, {})
+        voters[commit.source] = commit
+        if len(voters) >= self._quorum:
+            self._complete[candidate] = None
         if len(kept) > COMMITS_PER_SOURCE_MAX:
-            oldest, _ = kept.popitem(last=False)
-            voters = self._commits[oldest]
-            del voters[commit.source]
-            if not voters:
-                del self._commits[oldest]
+            self._forget(min(kept, key=lambda known: known[0]), commit.source)
 
-    def quorum_outside(self, round_: int | None) -> tuple[Message, ...]:
+    def quorum_outside(self, round_: int) -> tuple[Message, ...]:
         """A quorum of COMMITs of one value and a round other than this, by source, or nothing."""
-        for (commit_round, _), voters in self._commits.items():
-            if commit_round != round_ and len(voters) >= self._quorum:
+        for candidate in self._complete:
+            if candidate[0] != round_:
+                voters = self._commits[candidate]
                 return tuple(voters[source] for source in sorted(voters))
         return ()
+
+    def _forget(self, candidate: Candidate, source: int) -> None:
+        self._kept[source].remove(candidate)
+        voters = self._commits[candidate]
+        del voters[source]
+        if len(voters) < self._quorum:
+            self._complete.pop(candidate, None)
+        if not voters:
+            del self._commits[candidate]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qbft.core import InstanceId
 from qbft.crypto.certificate import Certificate
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
-from qbft.errors import ProposalConflict
+from qbft.errors import InvariantViolation, ProposalConflict, QbftError
+from qbft.replica.limits import ReplicaLimits
+from qbft.replica.narrow import as_instance
+from qbft.replica.peer import Peer
 
 
 @dataclass(slots=True)
@@ -20,21 +24,79 @@ class _Waiter:
     future: asyncio.Future[Decision]
 
 
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A decision without its bytes; `payer` is the peer that gave it where no engine was open."""
+
+    certificate: Certificate
+    learnt: bool
+    payer: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """A complete decision on its way to the disk; `learnt`: from others, by its certificate."""
+
+    decision: Decision
+    learnt: bool
+
+
 class Conclusions:
     """Decisions on their way out, and the clients' calls that wait for them."""
 
-    def __init__(self) -> None:
-        self.bare: dict[InstanceId, Certificate] = {}
+    def __init__(self, peers: Mapping[int, Peer], limits: ReplicaLimits) -> None:
+        self.bare: dict[InstanceId, Bare] = {}
         """Decided, by certificate, but the value's bytes are not here yet."""
-        self.settling: dict[InstanceId, Decision] = {}
+        self.settling: dict[InstanceId, Settling] = {}
         """Complete; durable at the end of this turn."""
+        self._peers = peers
+        self._limits = limits
         self._waiters: dict[InstanceId, list[_Waiter]] = {}
         self._first_own: dict[InstanceId, bytes] = {}
 
-    def complete(self, certificate: Certificate, proposal: Proposal) -> None:
-        """Put certificate and bytes together."""
-        self.bare.pop(proposal.instance, None)
-        self.settling.setdefault(proposal.instance, Decision(proposal.value, certificate))
+    def __contains__(self, instance: object) -> bool:
+        """Whether it is decided here, but not durably and with its bytes yet."""
+        return instance in self.bare or instance in self.settling
+
+    def known(self, instance: InstanceId) -> Certificate | None:
+        """Give the certificate of a decision on its way."""
+        bare, settling = self.bare.get(instance), self.settling.get(instance)
+        if settling is not None:
+            return settling.decision.certificate
+        return bare.certificate if bare is not None else None
+
+    def add(
+        self,
+        certificate: Certificate,
+        proposal: Proposal | None,
+        *,
+        learnt: bool,
+        payer: int | None = None,
+    ) -> bool:
+        """Take a decision, with its bytes where they are here.
+
+        False where the payer gave more certificates without bytes than it may.
+        """
+        instance = as_instance(certificate.instance)
+        if proposal is not None:
+            self.settling[instance] = Settling(Decision(proposal.value, certificate), learnt)
+            return True
+        if payer is not None:
+            if self._peers[payer].bare >= self._limits.bare_certificates_per_peer_max:
+                return False
+            self._peers[payer].bare += 1
+        self.bare[instance] = Bare(certificate, learnt, payer)
+        return True
+
+    def complete(self, proposal: Proposal) -> bool:
+        """Take the bytes of a decided value; False if no decision waits for them."""
+        bare = self.bare.get(proposal.instance)
+        if bare is None or bare.certificate.value != proposal.digest:
+            return False
+        del self.bare[proposal.instance]
+        if bare.payer is not None:
+            self._peers[bare.payer].bare -= 1
+        return self.add(bare.certificate, proposal, learnt=bare.learnt)
 
     def wait(self, proposal: Proposal) -> asyncio.Future[Decision]:
         """Let an own client wait for the decision of the instance it proposes for.
@@ -43,23 +105,39 @@ class Conclusions:
             ProposalConflict: an own client proposed another value for it before (SCENARIOS G4).
         """
         instance = proposal.instance
-        first = self._first_own.setdefault(instance, proposal.digest)
-        if first != proposal.digest:
-            raise ProposalConflict(first)
+        self.remember_own(proposal)
         future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(instance, []).append(_Waiter(proposal.digest, future))
         future.add_done_callback(lambda done: self._forget(instance, done))
         return future
 
-    def publish(self) -> list[Decision]:
+    def remember_own(self, proposal: Proposal) -> None:
+        """Note the value that own clients propose, until the instance is decided.
+
+        Raises:
+            ProposalConflict: it was another one before (SCENARIOS G4).
+        """
+        first = self._first_own.setdefault(proposal.instance, proposal.digest)
+        if first != proposal.digest:
+            raise ProposalConflict(first)
+
+    def publish(self) -> list[Settling]:
         """Tell everyone who waited for what is durable now; give those decisions."""
         settled, self.settling = self.settling, {}
-        for instance, decision in settled.items():
+        for instance, settling in settled.items():
             self._first_own.pop(instance, None)
             for waiter in self._waiters.pop(instance, ()):
                 if not waiter.future.done():
-                    waiter.future.set_result(as_seen_by(decision, waiter.digest))
+                    waiter.future.set_result(as_seen_by(settling.decision, waiter.digest))
         return list(settled.values())
+
+    def fail(self, error: QbftError) -> None:
+        """Tell everyone who waits that nothing will come from here any more."""
+        waiters, self._waiters = self._waiters, {}
+        for of_instance in waiters.values():
+            for waiter in of_instance:
+                if not waiter.future.done():
+                    waiter.future.set_exception(error)
 
     def _forget(self, instance: InstanceId, future: asyncio.Future[Decision]) -> None:
         waiters = self._waiters.get(instance)
@@ -68,6 +146,19 @@ class Conclusions:
         waiters[:] = [waiter for waiter in waiters if waiter.future is not future]
         if not waiters:
             del self._waiters[instance]
+
+
+def check_same(known: Certificate, other: Certificate) -> None:
+    """Demand that two proven certificates of one instance are for the same value (W4).
+
+    Raises:
+        InvariantViolation: two values are decided: more than F validators are faulty, or worse.
+    """
+    if known.value != other.value:
+        raise InvariantViolation(
+            f"two decisions of {known.instance}: {known.value!r} in round {known.round}, "
+            f"{other.value!r} in round {other.round}"
+        )
 
 
 def as_seen_by(decision: Decision, digest: bytes) -> Decision:

@@ -1,20 +1,19 @@
 """The driver: one rhythm for every machine (DESIGN, one driver).
 
-A turn drains what has arrived, lets the machine step, commits its records, and only then sends;
-then it handles due timers, always. Under load turns take more at once and share the cost of the
-commit, the signature and the frame; when idle a lone message goes straight through.
+A turn drains some of what has arrived, lets the machine step, handles due timers, always, commits
+the machine's records, and only then sends. Under load turns take more at once and share the cost of
+the commit, the signature and the frame; when idle a lone message goes straight through.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections import deque
 
 from qbft.errors import first_of
 from qbft.replica.protocols import Journal
 from qbft.replica.turn import Machine
-from qbft.transport import Batch, Transport
+from qbft.transport import Frame, Transport
 
 ROUNDING = 1e-3
 """Makes a timer that fires at its very millisecond read that millisecond, not the one before."""
@@ -34,7 +33,8 @@ class Driver:
         self._machine = machine
         self._transport = transport
         self._journal = journal
-        self._batch = Batch()
+        self._frames: deque[tuple[int, Frame]] = deque()
+        self._fresh: tuple[int, ...] = ()
         self._taken = asyncio.Event()
         self._wake = asyncio.Event()
 
@@ -43,7 +43,7 @@ class Driver:
         self._wake.set()
 
     async def run(self) -> None:
-        """Drive until cancelled, or until a part fails.
+        """Drive until cancelled, or until a part fails; it leaves no task and no timer behind.
 
         Raises:
             TransportError: the transport is gone.
@@ -53,51 +53,60 @@ class Driver:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._pump())
-                await self._turns(tasks)
+                while True:
+                    await self._turn(tasks)
+                    await self._rest()
         except BaseExceptionGroup as group:
-            raise first_of(group) from None
+            error = first_of(group)
+            raise error from error.__cause__
 
     async def _pump(self) -> None:
+        """Fetch a batch whenever the one before has been taken in: the rest waits at its links."""
         while True:
-            self._batch = await self._transport.receive()
+            batch = await self._transport.receive()
+            self._frames.extend(batch.frames)
+            self._fresh = batch.fresh
+            self._taken.clear()
             self._wake.set()
             await self._taken.wait()
-            self._taken.clear()
 
-    async def _turns(self, tasks: asyncio.TaskGroup) -> None:
-        loop = asyncio.get_running_loop()
+    async def _turn(self, tasks: asyncio.TaskGroup) -> None:
         machine = self._machine
-        while True:
-            self._take_batch()
-            machine.run_due(now_ms())
-            turn = machine.end_turn(now_ms())
-            if turn.records and self._journal is not None:
-                await self._journal.commit(turn.records)
-            for peer, frame in turn.frames:
-                await self._transport.send(frame, peer)
-            machine.turn_done(now_ms())
-            for work in turn.work:
-                tasks.create_task(self._work(work))
-            due_ms = machine.next_due_ms
-            timer = loop.call_at(due_ms / 1000, self._wake.set) if due_ms is not None else None
-            try:
-                await self._wake.wait()
-            finally:
-                if timer is not None:
-                    timer.cancel()
-            self._wake.clear()
+        self._drain()
+        machine.run_due(now_ms())
+        turn = machine.end_turn(now_ms())
+        if turn.records and self._journal is not None:
+            await self._journal.commit(turn.records)
+        for peer, frame in turn.frames:
+            await self._transport.send(frame, peer)
+        machine.turn_done(now_ms())
+        for work in turn.work:
+            tasks.create_task(work()).add_done_callback(lambda _: self._wake.set())
 
-    async def _work(self, work: Coroutine[Any, Any, None]) -> None:
-        await work
-        self._wake.set()
-
-    def _take_batch(self) -> None:
-        batch, self._batch = self._batch, Batch()
-        if not batch.frames and not batch.fresh:
-            return
-        self._taken.set()
+    def _drain(self) -> None:
+        """Hand over what has arrived, as much as fits into this turn."""
         now = now_ms()
-        for peer in batch.fresh:
+        fresh, self._fresh = self._fresh, ()
+        for peer in fresh:
             self._machine.link_up(peer, now)
-        for peer, frame in batch.frames:
+        while self._frames and not self._machine.is_saturated:
+            peer, frame = self._frames.popleft()
             self._machine.receive(peer, frame, now)
+        if not self._frames:
+            self._taken.set()
+
+    async def _rest(self) -> None:
+        """Wait until there is something to do; let others run even if there is already."""
+        due_ms = self._machine.next_due_ms
+        has_more = bool(self._frames) and not self._machine.is_saturated
+        if has_more or (due_ms is not None and due_ms <= now_ms()):
+            await asyncio.sleep(0)
+            return
+        loop = asyncio.get_running_loop()
+        timer = loop.call_at(due_ms / 1000, self._wake.set) if due_ms is not None else None
+        try:
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._wake.clear()

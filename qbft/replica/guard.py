@@ -33,8 +33,7 @@ class VoteGuard:
         Raises:
             InvariantViolation: it contradicts an earlier vote.
         """
-        slot = (int(vote.type), vote.round)
-        content = (vote.value, vote.prepared_round, vote.prepared_value)
+        slot, content = _slot_and_content(vote)
         signed = self._signed.get(slot)
         if signed is not None:
             if signed != content:
@@ -53,6 +52,15 @@ class VoteGuard:
             self._commit_max = max(self._commit_max, vote.round)
         self._signed[slot] = content
         return True
+
+    def has_signed(self, vote: Message) -> bool:
+        """Whether this very content was signed before."""
+        slot, content = _slot_and_content(vote)
+        return self._signed.get(slot) == content
+
+
+def _slot_and_content(vote: Message) -> tuple[tuple[int, int], Content]:
+    return (int(vote.type), vote.round), (vote.value, vote.prepared_round, vote.prepared_value)
 
 
 def _name(vote: Message) -> str:

@@ -1,15 +1,20 @@
 """Votes for instances that are not open here: bounded, by who sent them (DESIGN, opening).
 
-A liar spends only its own buffer: the oldest of the same sender makes room for its newest.
+A liar spends only its own buffer: the oldest of the same sender makes room for its newest, and a
+copy of what the sender has here already takes no further place (HARDENING U9). What was dropped is
+remembered, so that the sender can be asked for it when the instance opens.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
-from qbft.core import InstanceId, Message, MessageType
-from qbft.replica.collector import CommitCollector
+from qbft.core import InstanceId, Message, MessageType, Value
+from qbft.replica.budget import cost_of
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.waiting import Slot, slot_of
+
+Place = tuple[InstanceId, Slot]
 
 
 class HeldVotes:
@@ -18,57 +23,154 @@ class HeldVotes:
     def __init__(self, quorum: int, limits: ReplicaLimits) -> None:
         self._quorum = quorum
         self._limits = limits
-        self._of_instance: dict[InstanceId, deque[tuple[int, Message]]] = {}
-        self._of_sender: dict[int, deque[InstanceId]] = {}
-        self._collectors: OrderedDict[InstanceId, CommitCollector] = OrderedDict()
-        self.dropped: set[int] = set()
+        self._instances: dict[InstanceId, _Unopened] = {}
+        self._buffers: dict[int, _Buffer] = {}
 
     def add(self, sender: int, instance: InstanceId, vote: Message) -> None:
-        """Hold a verified vote; the sender's oldest goes where it holds too many."""
-        order = self._of_sender.setdefault(sender, deque())
-        if len(order) >= self._limits.held_votes_per_peer_max:
-            self._drop_oldest(sender, order)
-        order.append(instance)
-        self._of_instance.setdefault(instance, deque()).append((sender, vote))
-        if vote.type is MessageType.COMMIT:
-            collector = self._collectors.setdefault(instance, CommitCollector(self._quorum))
-            collector.add(vote)
-            if len(self._collectors) > self._limits.held_collectors_max:
-                self._collectors.popitem(last=False)
+        """Hold a verified vote; the sender's oldest go where it holds too much."""
+        limits = self._limits
+        buffer = self._buffers.setdefault(sender, _Buffer())
+        slot = slot_of(vote)
+        if (instance, slot) in buffer.places:
+            self._drop(sender, buffer, (instance, slot))
+        buffer.places[instance, slot] = cost_of(vote)
+        buffer.size += cost_of(vote)
+        self._instances.setdefault(instance, _Unopened()).add(sender, slot, vote)
+        while (
+            len(buffer.places) > limits.held_votes_per_peer_max
+            or buffer.size > limits.held_bytes_per_peer_max
+        ):
+            oldest = next(iter(buffer.places))
+            buffer.miss(oldest[0], limits.missed_instances_per_peer_max)
+            self._drop(sender, buffer, oldest)
 
-    def _drop_oldest(self, sender: int, order: deque[InstanceId]) -> None:
-        """Drop the sender's oldest vote that is still held."""
-        self.dropped.add(sender)
-        while order:
-            instance = order.popleft()
-            held = self._of_instance.get(instance, deque())
-            for entry in held:
-                if entry[0] == sender:
-                    held.remove(entry)
-                    if not held:
-                        self.forget(instance)
-                    return
+    def miss(self, sender: int, instance: InstanceId) -> None:
+        """Note that something of the instance was dropped that this peer sent."""
+        buffer = self._buffers.setdefault(sender, _Buffer())
+        buffer.miss(instance, self._limits.missed_instances_per_peer_max)
 
-    def commit_quorum(self, instance: InstanceId) -> tuple[Message, ...]:
-        """A quorum of held COMMITs of one round and value, or nothing."""
-        collector = self._collectors.get(instance)
-        return collector.quorum_outside(None) if collector is not None else ()
+    def commit_quorum(
+        self, instance: InstanceId, round_: int, value: Value | None
+    ) -> tuple[Message, ...]:
+        """A quorum of held COMMITs of this round and value, by source, or nothing."""
+        unopened = self._instances.get(instance)
+        commits = unopened.commits.get((round_, value), {}) if unopened is not None else {}
+        if len(commits) < self._quorum:
+            return ()
+        return tuple(next(iter(commits[source].values())) for source in sorted(commits))
 
     def round_change_sources(self, instance: InstanceId) -> int:
         """How many validators want another round of it: F+1 of them open it."""
-        held = self._of_instance.get(instance, ())
-        return len({vote.source for _, vote in held if vote.type is MessageType.ROUND_CHANGE})
+        unopened = self._instances.get(instance)
+        return len(unopened.round_changes) if unopened is not None else 0
 
     def release(self, instance: InstanceId) -> list[tuple[int, Message]]:
         """Give (sender, vote) of the instance, in order of arrival, and hold them no more."""
-        held = self._of_instance.get(instance, ())
+        unopened = self._instances.get(instance)
+        if unopened is None:
+            return []
+        released = [(sender, vote) for (sender, _), vote in unopened.votes.items()]
         self.forget(instance)
-        return list(held)
+        return released
 
     def forget(self, instance: InstanceId) -> None:
         """Hold nothing of the instance any more."""
-        self._of_instance.pop(instance, None)
-        self._collectors.pop(instance, None)
+        unopened = self._instances.pop(instance, None)
+        if unopened is not None:
+            for sender, slot in unopened.votes:
+                self._buffers[sender].remove((instance, slot))
+
+    def drain_missed(self, instance: InstanceId) -> list[int]:
+        """Whom to ask for the instance, for something that they sent was dropped."""
+        return [sender for sender in sorted(self._buffers) if self._buffers[sender].ask(instance)]
+
+    def missed_of(self, sender: int, count: int) -> list[InstanceId]:
+        """Give, and forget, some of the instances of which this peer sent what was dropped."""
+        buffer = self._buffers.get(sender)
+        if buffer is None:
+            return []
+        missed = list(buffer.missed)[:count]
+        for instance in missed:
+            del buffer.missed[instance]
+        return missed
+
+    @property
+    def has_missed(self) -> bool:
+        """Whether there is anybody to be asked for what was dropped."""
+        return any(buffer.missed for buffer in self._buffers.values())
+
+    def forget_missed(self, sender: int) -> None:
+        """Forget what was missed of a peer: it sends everything again."""
+        buffer = self._buffers.get(sender)
+        if buffer is not None:
+            buffer.missed.clear()
+            buffer.missed_more = False
+
+    def __contains__(self, instance: object) -> bool:
+        return instance in self._instances
 
     def __len__(self) -> int:
-        return sum(map(len, self._of_instance.values()))
+        return sum(len(buffer.places) for buffer in self._buffers.values())
+
+    def _drop(self, sender: int, buffer: _Buffer, place: Place) -> None:
+        buffer.remove(place)
+        instance, slot = place
+        unopened = self._instances[instance]
+        unopened.remove(sender, slot)
+        if not unopened.votes:
+            del self._instances[instance]
+
+
+class _Buffer:
+    """What one sender's votes occupy, and what could not be kept of it."""
+
+    def __init__(self) -> None:
+        self.places: OrderedDict[Place, int] = OrderedDict()
+        self.size = 0
+        self.missed: OrderedDict[InstanceId, None] = OrderedDict()
+        self.missed_more = False
+
+    def remove(self, place: Place) -> None:
+        self.size -= self.places.pop(place)
+
+    def miss(self, instance: InstanceId, count_max: int) -> None:
+        self.missed[instance] = None
+        if len(self.missed) > count_max:
+            self.missed.popitem(last=False)
+            self.missed_more = True
+
+    def ask(self, instance: InstanceId) -> bool:
+        """Whether something of this instance was dropped, or may have been."""
+        known = instance in self.missed
+        if known:
+            del self.missed[instance]
+        return known or self.missed_more
+
+
+class _Unopened:
+    """One instance's held votes, counted as they come and go."""
+
+    def __init__(self) -> None:
+        self.votes: OrderedDict[tuple[int, Slot], Message] = OrderedDict()
+        self.commits: dict[tuple[int, Value | None], dict[int, dict[int, Message]]] = {}
+        self.round_changes: dict[int, int] = {}
+
+    def add(self, sender: int, slot: Slot, vote: Message) -> None:
+        self.votes[sender, slot] = vote
+        if vote.type is MessageType.COMMIT:
+            sources = self.commits.setdefault((vote.round, vote.value), {})
+            sources.setdefault(vote.source, {})[sender] = vote
+        elif vote.type is MessageType.ROUND_CHANGE:
+            self.round_changes[vote.source] = self.round_changes.get(vote.source, 0) + 1
+
+    def remove(self, sender: int, slot: Slot) -> None:
+        vote = self.votes.pop((sender, slot))
+        if vote.type is MessageType.COMMIT:
+            sources = self.commits[vote.round, vote.value]
+            del sources[vote.source][sender]
+            if not sources[vote.source]:
+                del sources[vote.source]
+        elif vote.type is MessageType.ROUND_CHANGE:
+            self.round_changes[vote.source] -= 1
+            if not self.round_changes[vote.source]:
+                del self.round_changes[vote.source]

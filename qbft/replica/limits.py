@@ -7,31 +7,50 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLimits:
-    """Every bound of a replica. Counts are per node unless their name says per peer or instance."""
+    """Every bound of a replica; what a name does not say is said below it.
+
+    A peer pays for what it sends, whoever signed it, so that a liar spends only its own budget.
+    """
 
     open_instances_max: int = 20_000
-    """Undecided instances with an engine; above it a client is told to come back."""
+    """Undecided instances that own clients opened; above it a client is told to come back."""
 
     open_instances_per_peer_max: int = 16_000
-    """Of these, those that one peer's messages opened."""
+    """Undecided instances that one peer's messages opened: no peer takes another's places ..."""
+
+    open_instances_of_peers_max: int = 64_000
+    """... and all peers together, shared out equally."""
+
+    kept_bytes_per_peer_max: int = 128 << 20
+    """What one peer's messages occupy in all open instances: values, and votes that wait."""
 
     held_votes_per_peer_max: int = 4_096
-    """Votes of one sender that wait for their instance to open; the oldest goes first."""
+    """Votes of one sender that wait for their instance to open; the oldest goes first ..."""
 
-    held_collectors_max: int = 4_096
-    """Unopened instances whose COMMITs are being counted."""
+    held_bytes_per_peer_max: int = 32 << 20
+    """... and what they occupy with their justifications."""
+
+    missed_instances_per_peer_max: int = 4_096
+    """Instances of which something was dropped that the peer sent, to be asked for later."""
 
     later_votes_per_source_max: int = 64
     """Votes for later rounds that an open instance keeps of each source for re-delivery."""
 
-    seen_votes_per_instance_max: int = 8_192
-    """Re-sent votes that an open instance remembers having delivered in its round."""
+    seen_votes_per_sender_max: int = 1_024
+    """Re-sent votes of one sender that an open instance takes in one round."""
 
-    waiting_for_value_per_source_max: int = 16
-    """Messages of one source that an open instance holds until their value's bytes are there."""
+    waiting_per_source_max: int = 4
+    """Messages of one source, from one sender, that an open instance holds until their value's
+    bytes, or the application's answer, are there; the oldest goes first."""
 
-    proposals_per_instance_max: int = 64
-    """Values whose bytes an open instance keeps."""
+    unsolicited_values_per_peer_max: int = 4
+    """Values for which nothing waits that an open instance takes of one peer."""
+
+    bare_certificates_per_peer_max: int = 4_096
+    """Decisions learnt from one peer whose value's bytes are not here yet."""
+
+    checks_per_proposer_max: int = 64
+    """Values of one leader that the application is looking at; the others wait."""
 
     proposal_bytes_per_frame_max: int = 64 * 1024
     """Values above this size are fetched by digest instead of travelling with the vote."""
@@ -39,8 +58,15 @@ class ReplicaLimits:
     feed_page_instances_max: int = 512
     """Instance ids in one page of the decision feed."""
 
+    feed_asks_max: int = 8
+    """Times a peer is asked for the decisions it named, without any answer, before its feed is read
+    on without them."""
+
     wanted_per_frame_max: int = 256
     """Decisions or values asked for in one frame, and answered of one frame."""
+
+    recent_decisions_max: int = 16_384
+    """Decided instances whose late votes cost nothing (HARDENING U1)."""
 
     late_commit_ms: int = 100
     """How long after a decision a peer's missing COMMIT earns it a certificate (HARDENING U1)."""
@@ -49,7 +75,11 @@ class ReplicaLimits:
     """How often what a peer has not acknowledged is sent again (HARDENING U5)."""
 
     resend_votes_per_frame_max: int = 128
-    """Own votes in one re-sending frame; the rest follows at the next tick."""
+    """Votes in one re-sending frame, nested ones counted; the rest follows when it is
+    acknowledged."""
+
+    resend_value_bytes_per_frame_max: int = 256 * 1024
+    """Bytes of values in one re-sending frame, above which no further vote joins it."""
 
     answer_every_ms: int = 200
     """A certificate for a peer's late vote at most this often ... (HARDENING U2)"""
@@ -57,5 +87,21 @@ class ReplicaLimits:
     answer_burst_max: int = 4
     """... beyond a burst of so many."""
 
+    pull_bytes_burst_max: int = 16 << 20
+    """What a peer is sent of the values and certificates that it asks for, at once ..."""
+
+    pull_bytes_per_ms: int = 32 << 10
+    """... and per millisecond; what exceeds it has to be asked for again."""
+
     check_value_ms: int = 2_000
     """How long the application may take to check a value before the PRE-PREPARE is just held."""
+
+    turn_work_max: int = 512
+    """What one turn takes in, in checks of one signature (about 50 us each, so about 25 ms): the
+    rest waits for the next turn, so that due timers do not (DESIGN, async)."""
+
+    turn_timers_max: int = 256
+    """Round timers that expire in one turn; the others follow in the next, which comes at once."""
+
+    tick_instances_max: int = 512
+    """Instances looked at in one tick of `resend_ms` for what is missing in them."""

@@ -8,9 +8,8 @@ passes the guard and loops back at once; the replica collects it at the end of t
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 
 from qbft.core import (
     Broadcast,
@@ -34,26 +33,21 @@ from qbft.core import (
     Value,
 )
 from qbft.crypto.proposal import Proposal
+from qbft.replica.budget import Account, Tab
 from qbft.replica.collector import CommitCollector
 from qbft.replica.guard import VoteGuard
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.own_votes import CastVote, OwnVotes
 from qbft.replica.value_checks import ValueChecks
+from qbft.replica.waiting import LaterVotes, SeenVotes, WaitingRoom
 from qbft.timers import RoundTimer
-
-Slot = tuple[int, int, int, Value | None, int, Value | None]
-
-
-@dataclass(slots=True)
-class CastVote:
-    """An own vote with its place in the journal's numbering; 0 until it is signed."""
-
-    own: OwnVote
-    cast_ms: int
-    sequence: int = 0
 
 
 class OpenInstance:
-    """One instance's engine with its guard, collector, held messages and known values."""
+    """One instance's engine with its guard, collector, held messages and known values.
+
+    `accounts` are the peers' (`qbft.replica.budget`): each pays for what it sends.
+    """
 
     def __init__(
         self,
@@ -61,7 +55,9 @@ class OpenInstance:
         definition: Definition,
         validator: int,
         timer: RoundTimer,
+        *,
         limits: ReplicaLimits,
+        accounts: Mapping[int, Account],
     ) -> None:
         self.instance = instance
         self.deadline_ms: int | None = None
@@ -71,21 +67,27 @@ class OpenInstance:
         self.input: Proposal | None = None
         self.proposals: dict[bytes, Proposal] = {}
         self.journaled: set[bytes] = set()
-        self.votes: list[CastVote] = []
-        self.collector = CommitCollector(definition.quorum)
-        self.awaited: dict[bytes, OrderedDict[int, list[Message]]] = {}
-        self.checks = ValueChecks()
+        self.votes = OwnVotes()
+        self.lacking: set[int] = set()
+        """Peers of whose messages something was dropped: they are asked for them again."""
         self._engine = Instance(definition, instance, validator)
         self._definition = definition
         self._validator = validator
         self._timer = timer
         self._limits = limits
         self._guard = VoteGuard()
-        self._drained = 0
-        self._later: dict[int, OrderedDict[Slot, Message]] = {}
-        self._seen: set[Message] = set()
+        self._tab = Tab(accounts)
+        self._collector = CommitCollector(definition.quorum)
+        self.awaited = WaitingRoom(self._tab, limits.waiting_per_source_max)
+        self.checks = ValueChecks(
+            WaitingRoom(self._tab, limits.waiting_per_source_max), definition.quorum
+        )
+        self._later = LaterVotes(self._tab, limits.later_votes_per_source_max)
+        self._seen = SeenVotes(self._tab, limits.seen_votes_per_sender_max)
+        self._unsolicited: dict[int, int] = {}
+        self._unjustified: Message | None = None
 
-    # --- beginning --------------------------------------------------------------------------------
+    # --- beginning and end ------------------------------------------------------------------------
 
     def start(self, now_ms: int) -> None:
         """Begin in round 1."""
@@ -93,20 +95,23 @@ class OpenInstance:
 
     def resume(self, votes: Sequence[CastVote], input_: Proposal | None, now_ms: int) -> None:
         """Go on after a restart, from the journaled votes and input (HARDENING W5)."""
-        self.votes = list(votes)
-        self._drained = len(self.votes)
+        self.votes = OwnVotes(votes)
         self._guard = VoteGuard(cast.own.vote for cast in votes)
         for cast in votes:
             if cast.own.vote.type is MessageType.COMMIT:
-                self.collector.add(cast.own.vote)
+                self._collector.add(cast.own.vote)
         self.input = input_
-        self._engine, effects = Instance.resume(
-            self._definition,
-            self.instance,
-            self._validator,
-            [cast.own for cast in votes],
-            input_.digest if input_ is not None else None,
-        )
+        try:
+            self._engine, effects = Instance.resume(
+                self._definition,
+                self.instance,
+                self._validator,
+                [cast.own for cast in votes],
+                input_.digest if input_ is not None else None,
+            )
+        except Exception as error:  # noqa: BLE001 - see `_step`
+            self.failure = _describe(error)
+            return
         self._run(deque(), effects, now_ms)
 
     def give_input(self, proposal: Proposal, now_ms: int) -> None:
@@ -115,52 +120,85 @@ class OpenInstance:
             self.input = proposal
             self._feed(InputValue(proposal.digest), now_ms)
 
+    def close(self) -> None:
+        """Give back what the peers have paid for here."""
+        self._tab.close()
+
     # --- messages ---------------------------------------------------------------------------------
 
-    def take(self, message: Message, now_ms: int) -> None:
-        """Take a verified message; it may have to wait for the bytes of its value."""
+    def take(self, sender: int, message: Message, now_ms: int) -> None:
+        """Take a verified message; it may have to wait for its value's bytes, or for a check."""
         awaited = self._awaited_value(message)
         if awaited is not None:
-            self._hold(awaited, message)
+            self._note_kept(sender, kept=self.awaited.hold(awaited, sender, message))
             return
-        if message.source != self._validator and not self.checks.admit(message):
-            return
+        if message.source != self._validator:
+            admitted = self.checks.admits(message)
+            if admitted is None:
+                self._note_kept(sender, kept=self.checks.wait(sender, message))
+            if not admitted:
+                return
         if message.type is MessageType.COMMIT:
-            self.collector.add(message)
-        if message.round > self.round and message.type is not MessageType.DECIDED:
-            self._keep_later(message)
+            self._collector.add(message)
         self._feed(message, now_ms)
-        self._collect(now_ms)
+        if message.round > self.round and message is not self._unjustified:
+            self._later.keep(sender, message)
+        if message.type is MessageType.COMMIT:
+            self._collect(now_ms)
 
-    def take_again(self, message: Message, now_ms: int) -> None:
-        """Take a re-sent message, at most once in each round of the engine (DESIGN, late nodes).
+    def take_again(self, sender: int, message: Message, now_ms: int) -> None:
+        """Take a re-sent or relayed message, once in each round (DESIGN, late nodes).
 
-        So a replayed old vote never evicts a fresh one from the engine's log (HARDENING D11).
+        One of an earlier round tells the engine nothing new and would only crowd its log, but a
+        COMMIT counts for the collector (HARDENING D11).
         """
-        if message in self._seen or len(self._seen) >= self._limits.seen_votes_per_instance_max:
-            return
-        self._seen.add(message)
-        self.take(message, now_ms)
+        if message.round < self.round:
+            if message.type is MessageType.COMMIT:
+                self._collector.add(message)
+                self._collect(now_ms)
+        elif self._seen.admit(sender, message):
+            self.take(sender, message, now_ms)
 
-    def learn(self, proposal: Proposal, now_ms: int) -> None:
-        """Take the bytes of a value; what waited for them goes on."""
-        if len(self.proposals) >= self._limits.proposals_per_instance_max:
-            return
-        self.proposals.setdefault(proposal.digest, proposal)
-        for messages in self.awaited.pop(proposal.digest, {}).values():
-            for message in messages:
-                self.take(message, now_ms)
+    def learn(self, sender: int, proposal: Proposal, now_ms: int) -> bool:
+        """Take the bytes of a value; what waited for them goes on. False if they were refused.
+
+        What is waited for is always taken, and paid by whoever's messages wait for it; of what is
+        not, each peer may give so much, so that nobody can keep the leader's value out.
+        """
+        if proposal.digest in self.proposals:
+            return True
+        if not self._pays(sender, proposal):
+            return False
+        self.proposals[proposal.digest] = proposal
+        for waiting_sender, message in self.awaited.release(proposal.digest):
+            self.take(waiting_sender, message, now_ms)
+        return True
 
     def conclude_check(self, digest: bytes, now_ms: int, *, valid: bool | None) -> None:
         """Take the application's answer; None: it gave none, and will be asked again."""
-        for message in self.checks.conclude(digest, valid=valid):
-            self.take(message, now_ms)
+        for sender, message in self.checks.conclude(digest, valid=valid):
+            self.take(sender, message, now_ms)
 
     def expire(self, now_ms: int) -> None:
         """Let the round timer run out."""
         self.deadline_ms = None
         self._feed(TimerExpired(), now_ms)
-        self._collect(now_ms)
+
+    def take_decided(
+        self, round_: int, value: Value, commits: Iterable[Message], now_ms: int
+    ) -> None:
+        """Take a verified quorum of COMMITs as the DECIDED that it is (HARDENING U4)."""
+        self._feed(
+            Message(
+                MessageType.DECIDED,
+                self.instance,
+                self._validator,
+                round_,
+                value,
+                justification=tuple(commits),
+            ),
+            now_ms,
+        )
 
     def _awaited_value(self, message: Message) -> bytes | None:
         """The value whose bytes must be there before the engine may see this (DESIGN, values)."""
@@ -176,27 +214,23 @@ class OpenInstance:
             return value
         return None
 
-    def _hold(self, awaited: bytes, message: Message) -> None:
-        waiting = self.awaited.setdefault(awaited, OrderedDict())
-        of_source = waiting.setdefault(message.source, [])
-        held = sum(len(w.get(message.source, ())) for w in self.awaited.values())
-        if message not in of_source and held < self._limits.waiting_for_value_per_source_max:
-            of_source.append(message)
+    def _pays(self, sender: int, proposal: Proposal) -> bool:
+        """Let someone pay for a value's bytes."""
+        size = len(proposal.value)
+        waiting = [waiting for waiting, _ in self.awaited.of(proposal.digest)]
+        if waiting:
+            return any(self._tab.charge(payer, size) for payer in dict.fromkeys(waiting))
+        if sender == self._validator:
+            return True
+        given = self._unsolicited.get(sender, 0)
+        if given >= self._limits.unsolicited_values_per_peer_max:
+            return False
+        self._unsolicited[sender] = given + 1
+        return self._tab.charge(sender, size)
 
-    def _keep_later(self, message: Message) -> None:
-        """Keep a vote of a later round for when that round is entered."""
-        kept = self._later.setdefault(message.source, OrderedDict())
-        slot = (
-            int(message.type),
-            message.source,
-            message.round,
-            message.value,
-            message.prepared_round,
-            message.prepared_value,
-        )
-        kept[slot] = message
-        if len(kept) > self._limits.later_votes_per_source_max:
-            kept.popitem(last=False)
+    def _note_kept(self, sender: int, *, kept: bool) -> None:
+        if not kept and sender != self._validator:
+            self.lacking.add(sender)
 
     # --- the engine -------------------------------------------------------------------------------
 
@@ -205,46 +239,38 @@ class OpenInstance:
         """The engine's round."""
         return self._engine.round
 
+    def has_cast(self, vote: Message) -> bool:
+        """Whether this node has signed this very content."""
+        return self._guard.has_signed(vote)
+
     def _collect(self, now_ms: int) -> None:
         """Turn a quorum of COMMITs outside the engine's round into a DECIDED (HARDENING D1)."""
-        if self.decide is not None:
-            return
-        commits = self.collector.quorum_outside(self.round)
-        if commits:
-            decided = Message(
-                MessageType.DECIDED,
-                self.instance,
-                self._validator,
-                commits[0].round,
-                commits[0].value,
-                justification=commits,
-            )
-            self._feed(decided, now_ms)
-
-    def take_decided(
-        self, round_: int, value: Value, commits: Iterable[Message], now_ms: int
-    ) -> None:
-        """Take a verified certificate as the DECIDED that it is (HARDENING U4)."""
-        self._feed(
-            Message(
-                MessageType.DECIDED,
-                self.instance,
-                self._validator,
-                round_,
-                value,
-                justification=tuple(commits),
-            ),
-            now_ms,
-        )
+        if self.decide is None and self.failure is None:
+            commits = self._collector.quorum_outside(self.round)
+            if commits:
+                self.take_decided(commits[0].round, commits[0].value, commits, now_ms)
 
     def _feed(self, input_: Input, now_ms: int) -> None:
+        before = self.round
         self._run(deque([input_]), (), now_ms)
+        if self.round != before:
+            self._collect(now_ms)
 
     def _run(self, inputs: deque[Input], effects: tuple[Effect, ...], now_ms: int) -> None:
         """Step until nothing loops back any more. A decided or failed engine is left alone."""
         self._perform(effects, inputs, now_ms)
         while inputs and self.decide is None and self.failure is None:
-            self._perform(self._engine.step(inputs.popleft()), inputs, now_ms)
+            self._perform(self._step(inputs.popleft()), inputs, now_ms)
+
+    def _step(self, input_: Input) -> tuple[Effect, ...]:
+        """Step. A bug in one engine ends that instance, not the node (DESIGN, errors).
+
+        All honest nodes may have received the same message: were it to stop one, it stopped all.
+        """
+        try:
+            return self._engine.step(input_)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a bug of the engine
+            return (Failed(_describe(error)),)
 
     def _perform(self, effects: tuple[Effect, ...], inputs: deque[Input], now_ms: int) -> None:
         for effect in effects:
@@ -256,13 +282,15 @@ class OpenInstance:
                 case StopTimer():
                     self.deadline_ms = None
                 case RoundChanged(_, round_, _):
-                    self._enter(round_, inputs)
+                    self._seen.clear()
+                    inputs.extend(self._later.enter(round_))
                 case Decide():
                     self.decide = effect
                 case Failed(reason):
                     self.failure = reason
+                    self.deadline_ms = None
                 case Unjustified(message):
-                    self._forget_later(message)
+                    self._unjustified = message
                 case _:
                     pass
 
@@ -272,33 +300,12 @@ class OpenInstance:
             prepares = (
                 self._engine.prepared_justification if message.type is MessageType.COMMIT else ()
             )
-            self.votes.append(CastVote(OwnVote(message, prepares), now_ms))
+            self.votes.add(CastVote(OwnVote(message, prepares), now_ms))
             if message.type is MessageType.COMMIT:
-                self.collector.add(message)
+                self._collector.add(message)
         inputs.append(message)
 
-    def _enter(self, round_: int, inputs: deque[Input]) -> None:
-        """Re-deliver what was kept of the round now entered; what is older is of no use."""
-        self._seen.clear()
-        for kept in self._later.values():
-            for slot in [slot for slot in kept if slot[2] <= round_]:
-                message = kept.pop(slot)
-                if slot[2] == round_:
-                    inputs.append(message)
-
-    def _forget_later(self, message: Message) -> None:
-        """Keep nothing of what `step` called unjustified."""
-        kept = self._later.get(message.source, OrderedDict())
-        for slot in [slot for slot, held in kept.items() if held is message]:
-            del kept[slot]
-
-    # --- what the replica collects ----------------------------------------------------------------
-
-    def drain_cast(self) -> list[CastVote]:
-        """The votes cast since the last turn."""
-        fresh = self.votes[self._drained :]
-        self._drained = len(self.votes)
-        return fresh
+    # --- what the replica asks --------------------------------------------------------------------
 
     def value_of(self, vote: Message) -> Proposal | None:
         """The bytes that a vote is for, where they are known."""
@@ -311,20 +318,11 @@ class OpenInstance:
             return self.input
         return next(iter(self.proposals.values()), None)
 
-    def current_votes(self) -> list[CastVote]:
-        """What a peer that lost everything needs of this node (DESIGN, reliable links).
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether something must be asked for: bytes, an answer, or what was dropped."""
+        return bool(self.awaited) or bool(self.lacking) or self.checks.pending
 
-        The votes of the highest round, the highest ROUND-CHANGE and the highest COMMIT.
-        """
-        if not self.votes:
-            return []
-        top = max(cast.own.vote.round for cast in self.votes)
-        best: dict[MessageType, CastVote] = {}
-        for cast in self.votes:
-            vote = cast.own.vote
-            if vote.type in (MessageType.ROUND_CHANGE, MessageType.COMMIT):
-                known = best.get(vote.type)
-                if known is None or vote.round >= known.own.vote.round:
-                    best[vote.type] = cast
-        chosen = best.values()
-        return [cast for cast in self.votes if cast.own.vote.round == top or cast in chosen]
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -10,7 +10,8 @@ from qbft.crypto.proposal import Proposal
 from qbft.transport import FeedPage, FeedRequest, Frame
 
 FRAME_VALUE_BYTES_MAX = 256 * 1024
-FRAME_ITEMS_MAX = 128
+FRAME_VOTES_MAX = 256
+FRAME_WANTS_MAX = 256
 
 
 @dataclass(slots=True)
@@ -18,10 +19,10 @@ class Letter:
     """One peer's frame in the making."""
 
     relayed: list[Message] = field(default_factory=list)
-    proposals: list[Proposal] = field(default_factory=list)
+    proposals: dict[tuple[InstanceId, bytes], Proposal] = field(default_factory=dict)
     certificates: list[Certificate] = field(default_factory=list)
-    wanted_values: list[tuple[InstanceId, bytes]] = field(default_factory=list)
-    wanted_decisions: list[InstanceId] = field(default_factory=list)
+    wanted_values: dict[tuple[InstanceId, bytes], None] = field(default_factory=dict)
+    wanted_decisions: dict[InstanceId, None] = field(default_factory=dict)
     feed_request: FeedRequest | None = None
     feed_page: FeedPage | None = None
     acknowledged: int = 0
@@ -33,14 +34,15 @@ class Letter:
         return (
             self.value_bytes >= FRAME_VALUE_BYTES_MAX
             or max(len(self.relayed), len(self.proposals), len(self.certificates))
-            >= FRAME_ITEMS_MAX
+            >= FRAME_VOTES_MAX
+            or max(len(self.wanted_values), len(self.wanted_decisions)) >= FRAME_WANTS_MAX
         )
 
     def seal(self) -> Frame:
         """Make it a frame."""
         return Frame(
             relayed=tuple(self.relayed),
-            proposals=tuple(self.proposals),
+            proposals=tuple(self.proposals.values()),
             certificates=tuple(self.certificates),
             wanted_values=tuple(self.wanted_values),
             wanted_decisions=tuple(self.wanted_decisions),
@@ -64,11 +66,17 @@ class Outbox:
             letters.append(Letter())
         return letters[-1]
 
+    def last(self, peer: int) -> Letter:
+        """Give the letter to that peer which leaves last, full or not."""
+        letters = self._letters.get(peer)
+        return letters[-1] if letters else self.to(peer)
+
     def enclose(self, peer: int, proposal: Proposal) -> None:
-        """Put a value into the peer's letter."""
+        """Put a value into the peer's letter, once."""
         letter = self.to(peer)
-        if proposal not in letter.proposals:
-            letter.proposals.append(proposal)
+        key = (proposal.instance, proposal.digest)
+        if key not in letter.proposals:
+            letter.proposals[key] = proposal
             letter.value_bytes += len(proposal.value)
 
     def seal(self) -> list[tuple[int | None, Frame]]:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from qbft.core import InstanceId
+from qbft.replica.budget import Account
 from qbft.replica.limits import ReplicaLimits
 
 
 class TokenBucket:
-    """So much at once, and one more every so many milliseconds (HARDENING U2)."""
+    """So much at once, and so much more per millisecond (HARDENING U2)."""
 
-    def __init__(self, burst_max: int, every_ms: int) -> None:
+    def __init__(self, burst_max: float, per_ms: float) -> None:
         self._burst_max = burst_max
-        self._every_ms = every_ms
-        self._tokens = float(burst_max)
-        self._at_ms = 0
+        self._per_ms = per_ms
+        self._tokens = burst_max
+        self._at_ms: int | None = None
 
-    def take(self, now_ms: int) -> bool:
-        """Whether there was a token; it is gone now."""
-        self._tokens = min(self._burst_max, self._tokens + (now_ms - self._at_ms) / self._every_ms)
+    def take(self, now_ms: int, tokens: float = 1) -> bool:
+        """Whether there were so many tokens, or all there can be; they are gone now."""
+        if self._at_ms is not None:
+            earned = (now_ms - self._at_ms) * self._per_ms
+            self._tokens = min(self._burst_max, self._tokens + earned)
         self._at_ms = now_ms
-        if self._tokens < 1:
+        if self._tokens < min(tokens, self._burst_max):
             return False
-        self._tokens -= 1
+        self._tokens -= tokens
         return True
 
 
@@ -30,10 +35,20 @@ class Peer:
 
     def __init__(self, index: int, limits: ReplicaLimits) -> None:
         self.index = index
-        self.answers = TokenBucket(limits.answer_burst_max, limits.answer_every_ms)
+        self.answers = TokenBucket(limits.answer_burst_max, 1 / limits.answer_every_ms)
+        self.pulls = TokenBucket(limits.pull_bytes_burst_max, limits.pull_bytes_per_ms)
+        self.account = Account(limits.kept_bytes_per_peer_max)
         self.acknowledged = 0
         """Up to this own vote sequence the peer lacks nothing, as far as it said in this life."""
-        self.feed_position = 0
-        self.feed_end = 0
-        self.feed_missing: set[InstanceId] = set()
+        self.covered = 0
+        """Up to this one everything current was sent to it since its link came up."""
+        self.has_more = False
+        """Whether more than one frame was to be sent again, the next when this is acknowledged."""
+        self.cast_before_ms: int | None = None
+        """Which votes were old enough to be in that frame; None: all."""
+        self.to_ask: deque[InstanceId] = deque()
+        """Open instances to ask it about, since its link came up."""
         self.opened = 0
+        """Open instances that its messages opened."""
+        self.bare = 0
+        """Decisions learnt from it whose bytes are not here."""

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Coroutine, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from qbft.core import Decide, Definition, InstanceId, Message, MessageType, OwnVote
 from qbft.crypto.certificate import Certificate, canonical_certificate
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
-from qbft.errors import Busy, InvariantViolation, QbftError
+from qbft.errors import Busy, InvariantViolation, JournalError, QbftError
 from qbft.replica.aftermath import Aftermath
+from qbft.replica.answers import Answers
 from qbft.replica.authenticator import Authenticator
 from qbft.replica.catch_up import CatchUp
-from qbft.replica.conclusions import Conclusions, as_seen_by
+from qbft.replica.conclusions import Conclusions, as_seen_by, check_same
 from qbft.replica.driver import now_ms
 from qbft.replica.held import HeldVotes
 from qbft.replica.limits import ReplicaLimits
-from qbft.replica.narrow import as_digest, as_instance, bytes_of, sequence_of
-from qbft.replica.open_instance import CastVote, OpenInstance
+from qbft.replica.narrow import as_digest, as_instance, sequence_of
+from qbft.replica.open_instance import OpenInstance
 from qbft.replica.outbox import Outbox
+from qbft.replica.own_votes import CastVote
 from qbft.replica.peer import Peer
 from qbft.replica.policy import Policies, open_to_all
 from qbft.replica.protocols import (
@@ -39,14 +42,25 @@ from qbft.replica.protocols import (
     QuarantineRecord,
     VoteRecord,
 )
-from qbft.replica.resend import resend
-from qbft.replica.turn import Turn
+from qbft.replica.resend import Resender
+from qbft.replica.turn import Turn, Work
 from qbft.replica.voice import Voice
 from qbft.timers import TimerPolicy
 from qbft.transport import Frame
 
 Reject = Callable[[str, int], None]
 """Counts a refusal: its reason, and the peer whose frame it was in."""
+
+VALUE_BYTES_PER_WORK = 32 * 1024
+"""Bytes of a value that are hashed in about the time of one signature check."""
+
+SECTION_VOTES_PER_WORK = 8
+"""Votes of one section that are hashed in about that time."""
+
+NOT_VOTING = "this node has stopped voting: its journal failed"
+
+STALE_DEADLINES_MIN = 4_096
+"""Below this the heap of deadlines is not worth being cleaned."""
 
 
 def _count_nothing(reason: str, peer: int) -> None:
@@ -90,26 +104,39 @@ class Replica:
         self._timers = timers
         self._policies = policies
         self._application = application
-        self._limits = limits or ReplicaLimits()
+        self._limits = limits = limits or ReplicaLimits()
         self._reject = reject
         self._peers = {
-            index: Peer(index, self._limits)
-            for index in range(definition.nodes)
-            if index != validator
+            index: Peer(index, limits) for index in range(definition.nodes) if index != validator
         }
-        self._outbox = Outbox()
-        self._aftermath = Aftermath(self._peers, self._limits, self._outbox)
-        self._catch_up = CatchUp(self._peers, store, self._limits, self._outbox)
-        self._conclusions = Conclusions()
-        self._voice = Voice(authenticator, journal, self._limits)
-        self._held = HeldVotes(definition.quorum, self._limits)
+        self._accounts = {index: peer.account for index, peer in self._peers.items()}
+        self._open_per_peer_max = min(
+            limits.open_instances_per_peer_max,
+            limits.open_instances_of_peers_max // max(1, len(self._peers)),
+        )
         self._open: dict[InstanceId, OpenInstance] = {}
         self._openers: dict[InstanceId, int] = {}
+        self._opened_by_own = 0
         self._quarantined: set[InstanceId] = set()
+        self._outbox = Outbox()
+        self._voice = Voice(authenticator, journal, limits)
+        self._held = HeldVotes(definition.quorum, limits)
+        self._resender = Resender(limits, self._outbox)
+        self._conclusions = Conclusions(self._peers, limits)
+        self._aftermath = Aftermath(self._peers, store, limits, self._outbox)
+        self._answers = Answers(self._open, store, limits, self._outbox)
+        self._catch_up = CatchUp(self._peers, store, self._is_concluded, limits, self._outbox)
+        self._learnt: set[InstanceId] = set()
         self._touched: dict[InstanceId, OpenInstance] = {}
+        self._incomplete: dict[InstanceId, OpenInstance] = {}
         self._deadlines: list[tuple[int, InstanceId]] = []
-        self._work: list[Coroutine[Any, Any, None]] = []
+        self._work: list[Work] = []
+        self._checking: Counter[int] = Counter()
+        self._backlog: deque[Iterator[int]] = deque()
+        self._work_done = 0
         self._heard: dict[int, int] = {}
+        self._now_ms = 0
+        self._ticks = 0
         self._next_tick_ms = 0
         self._voting = True
 
@@ -117,6 +144,7 @@ class Replica:
 
     def recover(self, now_ms: int) -> None:
         """Resume every undecided instance from the journal; once, before the driver runs (W5)."""
+        self._now_ms = now_ms
         votes: dict[InstanceId, list[CastVote]] = {}
         proposals: dict[InstanceId, list[ProposalRecord]] = {}
         for record in self._journal.recover():
@@ -131,58 +159,71 @@ class Replica:
                 case DecisionRecord():
                     pass
         for instance in sorted(votes.keys() | proposals.keys()):
-            if self._store.get(instance) is not None or instance in self._quarantined:
-                continue
-            opened = self._make(instance)
-            given = None
-            for record in proposals.get(instance, ()):
-                opened.proposals[record.proposal.digest] = record.proposal
-                opened.journaled.add(record.proposal.digest)
-                if record.is_input:
-                    given = record.proposal
-            opened.resume(votes.get(instance, ()), given, now_ms)
-            self._touch(opened)
+            if self._store.get(instance) is None and instance not in self._quarantined:
+                self._resume(instance, votes.get(instance, ()), proposals.get(instance, ()))
+
+    def _resume(
+        self,
+        instance: InstanceId,
+        votes: Sequence[CastVote],
+        proposals: Sequence[ProposalRecord],
+    ) -> None:
+        opened = self._make(instance)
+        given = None
+        for record in proposals:
+            opened.proposals[record.proposal.digest] = record.proposal
+            opened.journaled.add(record.proposal.digest)
+            if record.is_input:
+                given = record.proposal
+        opened.resume(votes, given, self._now_ms)
+        self._resender.update(opened)
+        self._touch(opened)
 
     def propose(self, proposal: Proposal, now_ms: int) -> asyncio.Future[Decision]:
         """Take a proposal of an own client; the future gives the decision, whosever value it is.
 
         Raises:
             Busy: too many instances are open.
+            JournalError: this node has stopped voting.
             ProposalConflict: own clients proposed another value for it before (SCENARIOS G4).
             QbftError: the topic's policy does not let this proposer propose.
         """
+        self._now_ms = now_ms
         instance = proposal.instance
         decided = self._store.get(instance)
         if decided is not None:
             return _done(as_seen_by(decided, proposal.digest))
-        if instance in self._quarantined:
-            raise QbftError(f"instance {instance} is quarantined after an internal error")
-        if not self._is_authorised(proposal):
-            raise QbftError(f"the proposer may not propose for topic {instance.topic}")
-        concluding = self._is_concluding(instance)
+        self._check_proposable(proposal)
         opened = self._open.get(instance)
-        if opened is None and not concluding and len(self._open) >= self._limits.open_instances_max:
+        concluding = instance in self._conclusions
+        own_places_left = self._opened_by_own < self._limits.open_instances_max
+        if opened is None and not concluding and not own_places_left:
             raise Busy("too many undecided instances are open", self._limits.resend_ms)
         future = self._conclusions.wait(proposal)
         if concluding:
             return future
         if opened is None:
-            opened = self._open_instance(instance, self._validator, now_ms)
-        opened.learn(proposal, now_ms)
+            opened = self._open_instance(instance, self._validator)
+        opened.learn(self._validator, proposal, now_ms)
         if opened.input is None:
-            self._give_input(opened, proposal, now_ms)
+            self._give_input(opened, proposal)
             if self._definition.leader(instance, 1) != self._validator:
                 self._voice.forward(proposal)
         self._touch(opened)
         return future
 
+    def _check_proposable(self, proposal: Proposal) -> None:
+        """Refuse what no turn of this replica could take."""
+        if not self._voting:
+            raise JournalError(NOT_VOTING)
+        if proposal.instance in self._quarantined:
+            raise QbftError(f"instance {proposal.instance} is quarantined after an internal error")
+        if not self._is_authorised(proposal):
+            raise QbftError(f"the proposer may not propose for topic {proposal.instance.topic}")
+
     def is_open(self, instance: InstanceId) -> bool:
         """Whether the instance is undecided here and known."""
-        return instance in self._open or self._is_concluding(instance)
-
-    def _is_concluding(self, instance: InstanceId) -> bool:
-        """Whether it is decided here, but not durably and with its bytes yet."""
-        return instance in self._conclusions.bare or instance in self._conclusions.settling
+        return instance in self._open or instance in self._conclusions
 
     def status(self) -> ReplicaStatus:
         """Give what a node reports of its replica."""
@@ -191,216 +232,272 @@ class Replica:
     def stop_voting(self) -> None:
         """Say from now on that this node does not vote: its journal is gone (SCENARIOS K23)."""
         self._voting = False
+        self._conclusions.fail(JournalError(NOT_VOTING))
 
     # --- what arrives -----------------------------------------------------------------------------
 
     def receive(self, peer: int, frame: Frame, now_ms: int) -> None:
-        """Take a frame: certificates first, so that what they decide opens nothing."""
+        """Take a frame: certificates first, so that what they decide opens nothing.
+
+        What is more than one turn may take waits for the next ones (DESIGN, async).
+        """
         sender = self._peers.get(peer)
         if sender is None:
             return
         self._heard[peer] = now_ms
-        if frame.acknowledged:
-            sender.acknowledged = min(frame.acknowledged, self._voice.next_sequence - 1)
-        for certificate in frame.certificates:
-            self._take_certificate(peer, certificate, now_ms)
-        for proposal in frame.proposals:
-            self._take_proposal(peer, proposal, now_ms)
-        if frame.votes:
-            self._take_own_section(peer, frame, now_ms)
-        for vote in frame.relayed:
-            self._take_relayed(peer, vote, now_ms)
-        if frame.covers:
-            self._outbox.to(peer).acknowledged = frame.covers
-        self._answer(peer, frame)
-        if frame.feed_page is not None:
-            self._catch_up.take_page(peer, frame.feed_page, now_ms)
+        self._backlog.append(self._parts(sender, frame))
+        self._work_off(now_ms)
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether this turn has taken in enough."""
+        return bool(self._backlog) or self._work_done >= self._limits.turn_work_max
 
     def link_up(self, peer: int, now_ms: int) -> None:
-        """Begin anew with a peer that may have missed anything: votes, decisions, its feed."""
-        sender = self._peers[peer]
-        sender.acknowledged = 0
-        self._resend(sender, now_ms)
-        self._want_open(sender)
-        self._catch_up.begin(peer)
+        """Begin anew with a peer that may have missed anything: votes, decisions, its feed.
 
-    def _take_own_section(self, peer: int, frame: Frame, now_ms: int) -> None:
-        if not self._authenticator.has_signed(peer, frame.votes, frame.batch):
+        It is asked about every open instance first: it may have decided them meanwhile (K19).
+        """
+        sender = self._peers[peer]
+        self._now_ms = now_ms
+        self._held.forget_missed(peer)
+        self._resender.begin(sender, self._voice.last_sequence)
+        sender.to_ask = deque(self._open)
+        self._ask_open(sender)
+        self._catch_up.begin(peer, now_ms)
+
+    def _work_off(self, now_ms: int) -> None:
+        self._now_ms = now_ms
+        while self._backlog and self._work_done < self._limits.turn_work_max:
+            cost = next(self._backlog[0], None)
+            if cost is None:
+                self._backlog.popleft()
+            else:
+                self._work_done += cost
+
+    def _parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
+        """Take a frame part by part; yields the cost of each, in checks of one signature."""
+        peer = sender.index
+        if frame.acknowledged:
+            self._resender.acknowledge(sender, frame.acknowledged, self._voice.last_sequence)
+        for certificate in frame.certificates:
+            yield self._take_certificate(peer, certificate)
+        for proposal in frame.proposals:
+            yield self._take_proposal(peer, proposal)
+        if frame.votes:
+            yield from self._take_own_section(peer, frame)
+        for vote in frame.relayed:
+            yield self._take_relayed(peer, vote)
+        if frame.covers:
+            self._outbox.to(peer).acknowledged = frame.covers
+        yield from self._answers.answer(sender, frame, self._now_ms)
+        if frame.feed_request is not None:
+            self._catch_up.answer(peer, frame.feed_request)
+            yield 1
+        if frame.feed_page is not None:
+            if not self._catch_up.take_page(peer, frame.feed_page, self._now_ms):
+                self._reject("bad_feed_page", peer)
+            yield 1 + len(frame.feed_page.instances) // 4
+
+    def _take_own_section(self, peer: int, frame: Frame) -> Iterator[int]:
+        """Take the votes that a peer signed in one turn; the late among them cost nothing."""
+        votes = frame.votes
+        if all(vote.source == peer and self._aftermath.is_late(peer, vote) for vote in votes):
+            yield 1
+            return
+        genuine = self._authenticator.has_signed(peer, votes, frame.batch)
+        yield 1 + len(votes) // SECTION_VOTES_PER_WORK
+        if not genuine:
             self._reject("bad_section_signature", peer)
             return
-        for vote in frame.votes:
+        for vote in votes:
             if vote.justification and not self._authenticator.is_justification_genuine(vote):
                 self._reject("bad_justification_signature", peer)
-                continue
-            self._deliver(peer, vote, now_ms, again=False)
+            else:
+                self._deliver(peer, vote, again=False)
+            yield 1 + len(vote.justification)
 
-    def _take_relayed(self, peer: int, vote: Message, now_ms: int) -> None:
+    def _take_relayed(self, peer: int, vote: Message) -> int:
+        """Take a vote by its portable signature, unless what it is about is known already."""
+        instance = as_instance(vote.instance)
+        cost = 2 + len(vote.justification)
         if vote.source == self._validator:
-            return
-        if not self._authenticator.is_genuine(vote):
+            return self._take_own_back(peer, vote)
+        if self._aftermath.is_recent(instance):
+            self._aftermath.hear(peer, vote, self._now_ms)
+            return 1
+        if self._authenticator.is_genuine(vote):
+            self._deliver(peer, vote, again=True)
+        else:
             self._reject("bad_vote_signature", peer)
-            return
-        self._deliver(peer, vote, now_ms, again=True)
+        return cost
 
-    def _deliver(self, peer: int, vote: Message, now_ms: int, *, again: bool) -> None:
+    def _take_own_back(self, peer: int, vote: Message) -> int:
+        """Meet an own vote again; one that was never cast here means a lost journal (W7)."""
+        instance = as_instance(vote.instance)
+        opened = self._open.get(instance)
+        if opened is not None:
+            known = opened.has_cast(vote)
+        else:
+            known = instance in self._quarantined or self._is_concluded(instance)
+        if known:
+            return 1
+        genuine = self._authenticator.is_genuine(vote)
+        self._reject("own_vote_never_cast" if genuine else "bad_vote_signature", peer)
+        return 2 + len(vote.justification)
+
+    def _deliver(self, peer: int, vote: Message, *, again: bool) -> None:
         """Hand a verified vote to its engine, or answer it, or hold it."""
         instance = as_instance(vote.instance)
         opened = self._open.get(instance)
         if opened is not None:
-            (opened.take_again if again else opened.take)(vote, now_ms)
+            (opened.take_again if again else opened.take)(peer, vote, self._now_ms)
             self._touch(opened)
-            self._want_values(opened, peer, vote)
-            self._start_checks(opened)
+            self._want_value_of(opened, peer, vote)
+        elif instance in self._conclusions or instance in self._quarantined:
             return
-        decision = self._store.get(instance)
-        if decision is not None:
-            self._aftermath.hear(peer, vote, decision, now_ms)
-        elif not self._is_concluding(instance) and instance not in self._quarantined:
+        elif instance not in self._held and self._is_concluded(instance):
+            self._aftermath.hear(peer, vote, self._now_ms)
+        else:
             self._held.add(peer, instance, vote)
-            self._open_by_vote(peer, instance, vote, now_ms)
+            self._open_by_vote(peer, instance, vote)
 
-    def _open_by_vote(self, peer: int, instance: InstanceId, vote: Message, now_ms: int) -> None:
+    def _open_by_vote(self, peer: int, instance: InstanceId, vote: Message) -> None:
         """Open an instance that enough validators are in, or take the decision they prove."""
-        commits = self._held.commit_quorum(instance)
-        if commits:
-            self._take_bare(
-                canonical_certificate(instance, commits[0].round, commits[0].value, commits), peer
-            )
+        if vote.type is MessageType.COMMIT:
+            commits = self._held.commit_quorum(instance, vote.round, vote.value)
+            if commits:
+                certificate = canonical_certificate(instance, vote.round, vote.value, commits)
+                self._take_bare(certificate, peer)
         elif vote.type is MessageType.PRE_PREPARE and isinstance(vote.value, bytes):
-            self._outbox.to(peer).wanted_values.append((instance, vote.value))
-        elif self._held.round_change_sources(instance) > self._definition.faulty and self._may_open(
-            peer
-        ):
-            self._open_instance(instance, peer, now_ms)
+            self._outbox.to(peer).wanted_values[instance, vote.value] = None
+        elif self._held.round_change_sources(instance) > self._definition.faulty:
+            if self._may_open(peer):
+                self._open_instance(instance, peer)
+            else:
+                self._reject("open_budget", peer)
 
-    def _take_proposal(self, peer: int, proposal: Proposal, now_ms: int) -> None:
-        """Take a forward, or the bytes of a value that is being voted on."""
+    def _take_proposal(self, peer: int, proposal: Proposal) -> int:
+        """Take a forward, or the bytes of a value that is being voted on; gives what it cost."""
         instance = proposal.instance
-        bare = self._conclusions.bare.get(instance)
-        if bare is not None and bare.value == proposal.digest:
-            self._conclusions.complete(bare, proposal)
-            return
+        cost = 2 + len(proposal.value) // VALUE_BYTES_PER_WORK
+        if self._conclusions.complete(proposal):
+            return cost
         opened = self._open.get(instance)
-        if opened is not None and proposal.digest in opened.proposals:
-            return
-        if opened is None and (
-            self._store.get(instance) is not None
-            or self._is_concluding(instance)
-            or instance in self._quarantined
-        ):
-            return
+        if opened is None:
+            if instance in self._quarantined or (
+                instance not in self._held and self._is_concluded(instance)
+            ):
+                return cost
+        elif proposal.digest in opened.proposals:
+            return cost
         if not self._is_authorised(proposal):
             self._reject("unauthorised_proposal", peer)
-            return
-        if opened is None:
-            if not self._may_open(peer):
-                self._reject("open_budget", peer)
-                return
-            opened = self._open_instance(instance, peer, now_ms, proposal)
+        elif opened is not None:
+            self._learn(opened, peer, proposal)
+        elif self._may_open(peer):
+            self._open_instance(instance, peer, proposal)
         else:
-            self._learn(opened, proposal, now_ms)
-            self._start_checks(opened)
+            self._held.miss(peer, instance)
+            self._reject("open_budget", peer)
+        return cost
+
+    def _learn(self, opened: OpenInstance, sender: int, proposal: Proposal) -> None:
+        if not opened.learn(sender, proposal, self._now_ms):
+            self._reject("value_budget", sender)
+            return
+        if opened.input is None and self._policies(proposal.instance.topic).adopts:
+            self._give_input(opened, proposal)
         self._touch(opened)
+
+    def _give_input(self, opened: OpenInstance, proposal: Proposal) -> None:
+        """Give an engine its input, and journal it with this turn (G4 after a restart)."""
+        opened.give_input(proposal, self._now_ms)
+        opened.journaled.add(proposal.digest)
+        self._voice.record(ProposalRecord(proposal, is_input=True))
+
+    def _take_certificate(self, peer: int, certificate: Certificate) -> int:
+        """Believe a certificate, and nothing else, about a decision (HARDENING U4).
+
+        Raises:
+            InvariantViolation: another value was decided here (W4).
+        """
+        instance = certificate.instance
+        if not isinstance(instance, InstanceId):
+            self._reject("bad_certificate", peer)
+            return 1
+        opened = self._open.get(instance)
+        known = self._conclusions.known(instance)
+        if known is None and opened is None:
+            decision = self._store.get(instance)
+            known = decision.certificate if decision is not None else None
+        if known is not None and known.value == certificate.value:
+            return 1
+        cost = 1 + len(certificate.commits)
+        if not self._authenticator.proves(certificate):
+            self._reject("bad_certificate", peer)
+            return cost
+        if known is not None:
+            check_same(known, certificate)
+        if opened is None:
+            self._take_bare(certificate, peer)
+            return cost
+        opened.take_decided(certificate.round, certificate.value, certificate.commits, self._now_ms)
+        self._learnt.add(instance)
+        self._touch(opened)
+        return cost
+
+    def _take_bare(self, certificate: Certificate, peer: int) -> None:
+        """Keep a decision whose bytes are not here yet, and ask for them."""
+        instance = as_instance(certificate.instance)
+        if not self._conclusions.add(certificate, None, learnt=True, payer=peer):
+            self._reject("certificate_budget", peer)
+            return
+        self._held.forget(instance)
+        self._outbox.to(peer).wanted_values[instance, as_digest(certificate.value)] = None
+
+    def _is_concluded(self, instance: InstanceId) -> bool:
+        """Whether it is decided here, durably or nearly so."""
+        return (
+            self._aftermath.is_recent(instance)
+            or instance in self._conclusions
+            or (instance not in self._open and self._store.get(instance) is not None)
+        )
+
+    # --- validity ---------------------------------------------------------------------------------
 
     def _start_checks(self, opened: OpenInstance) -> None:
         """Have the application check the values that wait for it (DESIGN, validity)."""
         if self._application is None:
             return
-        for digest, proposer in opened.checks.drain_wanted():
-            self._work.append(
-                self._check(self._application, opened, opened.proposals[digest], proposer)
-            )
+        for digest, leader in opened.checks.start(self._takes_check):
+            proposal = opened.proposals[digest]
+            self._work.append(partial(self._check, self._application, opened, proposal, leader))
+
+    def _takes_check(self, leader: int) -> bool:
+        """Take a place among the running checks of one leader's values, if one is free."""
+        if self._checking[leader] >= self._limits.checks_per_proposer_max:
+            return False
+        self._checking[leader] += 1
+        return True
 
     async def _check(
-        self, application: Application, opened: OpenInstance, proposal: Proposal, proposer: int
+        self, application: Application, opened: OpenInstance, proposal: Proposal, leader: int
     ) -> None:
         valid: bool | None = None
         try:
             async with asyncio.timeout(self._limits.check_value_ms / 1000):
-                valid = await application.check_value(proposal.instance, proposal.value, proposer)
+                valid = await application.check_value(proposal.instance, proposal.value, leader)
         except Exception:  # noqa: BLE001 - whatever an application raises is "no answer"
-            self._reject("application_gave_no_answer", proposer)
+            self._reject("application_gave_no_answer", leader)
+        finally:
+            self._checking[leader] -= 1
         if valid is False:
-            self._reject("invalid_value", proposer)
-        if opened.instance in self._open:
-            opened.conclude_check(proposal.digest, now_ms(), valid=valid)
+            self._reject("invalid_value", leader)
+        if self._open.get(opened.instance) is opened:
+            self._now_ms = now_ms()
+            opened.conclude_check(proposal.digest, self._now_ms, valid=valid)
             self._touch(opened)
-
-    def _learn(self, opened: OpenInstance, proposal: Proposal, now_ms: int) -> None:
-        opened.learn(proposal, now_ms)
-        if opened.input is None and self._policies(proposal.instance.topic).adopts:
-            self._give_input(opened, proposal, now_ms)
-
-    def _give_input(self, opened: OpenInstance, proposal: Proposal, now_ms: int) -> None:
-        """Give an engine its input, and journal it with this turn (G4 after a restart)."""
-        opened.give_input(proposal, now_ms)
-        opened.journaled.add(proposal.digest)
-        self._voice.record(ProposalRecord(proposal, is_input=True))
-
-    def _take_certificate(self, peer: int, certificate: Certificate, now_ms: int) -> None:
-        """Believe a certificate, and nothing else, about a decision (HARDENING U4)."""
-        instance = certificate.instance
-        if not isinstance(instance, InstanceId) or self._is_concluding(instance):
-            return
-        known = self._store.get(instance)
-        if known is not None:
-            return
-        if not self._authenticator.proves(certificate):
-            self._reject("bad_certificate", peer)
-            return
-        opened = self._open.get(instance)
-        if opened is not None:
-            opened.take_decided(certificate.round, certificate.value, certificate.commits, now_ms)
-            self._touch(opened)
-        else:
-            self._take_bare(certificate, peer)
-
-    def _take_bare(self, certificate: Certificate, peer: int) -> None:
-        """Keep a decision whose bytes are not here yet, and ask for them."""
-        instance = as_instance(certificate.instance)
-        self._held.forget(instance)
-        if len(self._conclusions.bare) >= self._limits.open_instances_max:
-            return
-        self._conclusions.bare[instance] = certificate
-        self._outbox.to(peer).wanted_values.append((instance, as_digest(certificate.value)))
-
-    def _answer(self, peer: int, frame: Frame) -> None:
-        """Answer what a peer asks for: values, decisions, a page of the feed."""
-        for instance, digest in frame.wanted_values[: self._limits.wanted_per_frame_max]:
-            proposal = self._find_value(instance, digest)
-            if proposal is not None:
-                self._outbox.enclose(peer, proposal)
-        for instance in frame.wanted_decisions[: self._limits.wanted_per_frame_max]:
-            decision = self._store.get(instance)
-            if decision is not None:
-                self._outbox.to(peer).certificates.append(decision.certificate)
-                self._outbox.enclose(peer, Proposal(instance, bytes_of(decision)))
-            elif instance in self._open:
-                opened = self._open[instance]
-                for cast in opened.current_votes():
-                    if cast.sequence:
-                        self._outbox.to(peer).relayed.append(cast.own.vote)
-        if frame.feed_request is not None:
-            self._catch_up.answer(peer, frame.feed_request)
-
-    def _find_value(self, instance: InstanceId, digest: bytes) -> Proposal | None:
-        opened = self._open.get(instance)
-        if opened is not None:
-            return opened.proposals.get(digest)
-        decision = self._store.get(instance)
-        if decision is not None and decision.certificate.value == digest:
-            return Proposal(instance, bytes_of(decision))
-        return None
-
-    def _want_values(self, opened: OpenInstance, peer: int, vote: Message) -> None:
-        """Ask for bytes that a vote waits for: its sender, and whoever PREPAREd the value."""
-        if not opened.awaited:
-            return
-        for digest in opened.awaited:
-            if digest in (vote.value, vote.prepared_value):
-                askable = {peer} | {nested.source for nested in vote.justification}
-                for index in sorted(askable & self._peers.keys()):
-                    self._outbox.to(index).wanted_values.append((opened.instance, digest))
 
     # --- opening ----------------------------------------------------------------------------------
 
@@ -411,40 +508,40 @@ class Replica:
         return proposal.proposer in policy.proposers and self._authenticator.is_proposed(proposal)
 
     def _may_open(self, peer: int) -> bool:
-        return (
-            len(self._open) < self._limits.open_instances_max
-            and self._peers[peer].opened < self._limits.open_instances_per_peer_max
-        )
+        """Whether the peer has places left; own clients and other peers have theirs."""
+        return self._peers[peer].opened < self._open_per_peer_max
 
     def _make(self, instance: InstanceId) -> OpenInstance:
         opened = OpenInstance(
-            instance, self._definition, self._validator, self._timers(), self._limits
+            instance,
+            self._definition,
+            self._validator,
+            self._timers(),
+            limits=self._limits,
+            accounts=self._accounts,
         )
         opened.checks.enabled = self._application is not None
         self._open[instance] = opened
         return opened
 
     def _open_instance(
-        self,
-        instance: InstanceId,
-        opener: int,
-        now_ms: int,
-        proposal: Proposal | None = None,
+        self, instance: InstanceId, opener: int, proposal: Proposal | None = None
     ) -> OpenInstance:
         """Open: start the engine, adopt the proposal, and take the votes that were held for it."""
         opened = self._make(instance)
         self._openers[instance] = opener
-        if opener in self._peers:
+        if opener == self._validator:
+            self._opened_by_own += 1
+        else:
             self._peers[opener].opened += 1
-        opened.start(now_ms)
+        opened.start(self._now_ms)
         if proposal is not None:
-            self._learn(opened, proposal, now_ms)
+            self._learn(opened, opener, proposal)
         for sender, vote in self._held.release(instance):
-            opened.take(vote, now_ms)
-            self._want_values(opened, sender, vote)
-        self._start_checks(opened)
-        for peer in sorted(self._held.dropped):
-            self._outbox.to(peer).wanted_decisions.append(instance)
+            opened.take(sender, vote, self._now_ms)
+            self._want_value_of(opened, sender, vote)
+        for peer in self._held.drain_missed(instance):
+            self._outbox.to(peer).wanted_decisions[instance] = None
         self._touch(opened)
         return opened
 
@@ -455,92 +552,153 @@ class Replica:
 
     @property
     def next_due_ms(self) -> int | None:
-        """When a round timer, a late certificate or the tick of re-sending is due."""
+        """When something is due: the rest of a frame, a timer, a late certificate, the tick."""
+        if self._backlog:
+            return self._now_ms
         due = [self._deadlines[0][0]] if self._deadlines else []
         late = self._aftermath.next_due_ms
         if late is not None:
             due.append(late)
-        if self._open or self._conclusions.bare or self._catch_up.is_behind():
+        if (
+            self._open
+            or self._conclusions.bare
+            or self._held.has_missed
+            or self._catch_up.is_behind()
+        ):
             due.append(self._next_tick_ms)
         return min(due, default=None)
 
     def run_due(self, now_ms: int) -> None:
-        """Let round timers expire, tell silent peers, send again what was not acknowledged."""
-        while self._deadlines and self._deadlines[0][0] <= now_ms:
+        """Go on with what was left over; then timers, always, and the tick of re-sending."""
+        self._work_off(now_ms)
+        for _ in range(self._limits.turn_timers_max):
+            if not self._deadlines or self._deadlines[0][0] > now_ms:
+                break
             due_ms, instance = heapq.heappop(self._deadlines)
             opened = self._open.get(instance)
             if opened is not None and opened.deadline_ms == due_ms:
                 opened.expire(now_ms)
                 self._touch(opened)
+                self._ask_one(opened)
         self._aftermath.run_due(now_ms)
         if now_ms >= self._next_tick_ms:
             self._next_tick_ms = now_ms + self._limits.resend_ms
             self._tick(now_ms)
 
+    def _ask_one(self, opened: OpenInstance) -> None:
+        """Ask a peer, each round another, whether an instance that got stuck is decided (U3)."""
+        if self._peers:
+            peers = sorted(self._peers)
+            peer = peers[opened.round % len(peers)]
+            self._outbox.to(peer).wanted_decisions[opened.instance] = None
+
     def _tick(self, now_ms: int) -> None:
+        """Send again what was not acknowledged, and ask again for what did not come.
+
+        Bounded, whatever is open: the next tick goes on where this one stops.
+        """
+        self._ticks += 1
+        before_ms = now_ms - self._limits.resend_ms
         for peer in self._peers.values():
-            self._resend(peer, now_ms - self._limits.resend_ms)
-        for opened in self._open.values():
-            self._start_checks(opened)
-            for digest, waiting in opened.awaited.items():
-                askable = set(waiting).union(
-                    nested.source
-                    for messages in waiting.values()
-                    for message in messages
-                    for nested in message.justification
-                )
-                self._want_value(opened.instance, digest, askable)
-        for instance, certificate in self._conclusions.bare.items():
-            self._want_value(instance, certificate.value, {c.source for c in certificate.commits})
+            self._resender.resend(
+                peer, cast_before_ms=before_ms, last_sequence=self._voice.last_sequence
+            )
+            self._ask_open(peer)
+            if self._may_open(peer.index):
+                for instance in self._held.missed_of(peer.index, self._limits.wanted_per_frame_max):
+                    self._outbox.to(peer.index).wanted_decisions[instance] = None
+        self._complete_open()
+        self._complete_bare()
         self._catch_up.tick(now_ms)
 
-    def _want_value(self, instance: InstanceId, digest: object, askable: Iterable[int]) -> None:
-        for index in sorted(set(askable) & self._peers.keys()):
-            letter = self._outbox.to(index)
-            if isinstance(digest, bytes) and (
-                len(letter.wanted_values) < self._limits.wanted_per_frame_max
-            ):
-                letter.wanted_values.append((instance, digest))
+    def _ask_open(self, peer: Peer) -> None:
+        """Ask a peer how open instances stand, since its link came up."""
+        for _ in range(min(len(peer.to_ask), self._limits.wanted_per_frame_max)):
+            instance = peer.to_ask.popleft()
+            if instance in self._open:
+                self._outbox.to(peer.index).wanted_decisions[instance] = None
 
-    def _resend(self, peer: Peer, cast_before_ms: int) -> None:
-        resend(
-            peer,
-            self._open.values(),
-            cast_before_ms=cast_before_ms,
-            last_sequence=self._voice.next_sequence - 1,
-            limits=self._limits,
-            outbox=self._outbox,
-        )
+    def _complete_open(self) -> None:
+        """Ask for what open instances lack: bytes, answers, votes that were dropped."""
+        for instance in list(self._incomplete)[: self._limits.tick_instances_max]:
+            opened = self._incomplete.pop(instance)
+            for peer in sorted(opened.lacking):
+                self._outbox.to(peer).wanted_decisions[instance] = None
+            opened.lacking.clear()
+            for digest in opened.awaited.digests():
+                askable = {
+                    index
+                    for sender, message in opened.awaited.of(digest)
+                    for index in (sender, message.source, *_signers(message))
+                }
+                self._ask_in_turn(instance, digest, sorted(askable & self._peers.keys()))
+            self._touch(opened)
 
-    def _want_open(self, peer: Peer) -> None:
-        """Ask a peer how the open instances stand: it may have decided them meanwhile (K19)."""
-        for instance in self._open:
-            letter = self._outbox.to(peer.index)
-            if len(letter.wanted_decisions) >= self._limits.wanted_per_frame_max:
-                break
-            letter.wanted_decisions.append(instance)
+    def _complete_bare(self) -> None:
+        """Ask for the bytes of decided values, of each peer in turn."""
+        bare = self._conclusions.bare
+        for instance in list(bare)[: self._limits.tick_instances_max]:
+            entry = bare.pop(instance)
+            bare[instance] = entry
+            digest = as_digest(entry.certificate.value)
+            self._ask_in_turn(instance, digest, sorted(self._peers))
+
+    def _ask_in_turn(self, instance: InstanceId, digest: bytes, peers: list[int]) -> None:
+        if peers:
+            peer = peers[self._ticks % len(peers)]
+            self._outbox.to(peer).wanted_values[instance, digest] = None
+
+    def _want_value_of(self, opened: OpenInstance, peer: int, vote: Message) -> None:
+        """Ask for bytes that a vote waits for: its sender, and one that PREPAREd the value."""
+        value = vote.value if vote.value is not None else vote.prepared_value
+        if isinstance(value, bytes) and value in opened.awaited:
+            signers = [index for index in _signers(vote) if index in self._peers]
+            for index in {peer, *signers[:1]} & self._peers.keys():
+                self._outbox.to(index).wanted_values[opened.instance, value] = None
 
     # --- the end of a turn ------------------------------------------------------------------------
 
     def end_turn(self, now_ms: int) -> Turn:
         """Sign the turn's votes together; give its records, then its frames (HARDENING W1)."""
+        spoken = [opened for opened in self._touched.values() if self._voice.collect(opened)]
         for opened in self._touched.values():
-            self._voice.collect(opened)
             if opened.failure is not None:
                 self._quarantine(opened, opened.failure)
             elif opened.decide is not None:
                 self._conclude(opened, opened.decide)
-            elif opened.deadline_ms is not None and opened.deadline_ms != opened.armed_ms:
-                opened.armed_ms = opened.deadline_ms
-                heapq.heappush(self._deadlines, (opened.deadline_ms, opened.instance))
+            else:
+                self._arm(opened)
+                self._start_checks(opened)
+                if opened.is_incomplete:
+                    self._incomplete[opened.instance] = opened
+                else:
+                    self._incomplete.pop(opened.instance, None)
         self._touched.clear()
-        for decision in self._conclusions.settling.values():
-            self._voice.record(DecisionRecord(decision))
+        for settling in self._conclusions.settling.values():
+            self._voice.record(DecisionRecord(settling.decision))
         records, frames = self._voice.speak()
+        for opened in spoken:
+            if opened.instance in self._open:
+                self._resender.update(opened)
         turn = Turn(records, [(None, frame) for frame in frames], self._work)
         turn.frames.extend(self._outbox.seal())
         self._work = []
+        self._work_done = 0
         return turn
+
+    def _arm(self, opened: OpenInstance) -> None:
+        """Have the round timer looked at; what was armed before is skipped when it comes up."""
+        if opened.deadline_ms is None or opened.deadline_ms == opened.armed_ms:
+            return
+        opened.armed_ms = opened.deadline_ms
+        heapq.heappush(self._deadlines, (opened.deadline_ms, opened.instance))
+        if len(self._deadlines) > 2 * len(self._open) + STALE_DEADLINES_MIN:
+            self._deadlines = [
+                (other.armed_ms, other.instance)
+                for other in self._open.values()
+                if other.armed_ms is not None
+            ]
+            heapq.heapify(self._deadlines)
 
     def _quarantine(self, opened: OpenInstance, reason: str) -> None:
         """Never vote again in an instance whose engine met a bug (DESIGN, errors)."""
@@ -551,32 +709,49 @@ class Replica:
 
     def _conclude(self, opened: OpenInstance, decide: Decide) -> None:
         """Retire an engine that has decided; the decision is complete when its bytes are here."""
-        certificate = canonical_certificate(
-            opened.instance, decide.round, decide.value, decide.commits
-        )
-        self._close(opened)
+        instance = opened.instance
+        certificate = canonical_certificate(instance, decide.round, decide.value, decide.commits)
         proposal = opened.proposals.get(as_digest(decide.value))
-        if proposal is not None:
-            self._conclusions.complete(certificate, proposal)
-        else:
-            self._conclusions.bare[opened.instance] = certificate
-            self._want_value(opened.instance, decide.value, {c.source for c in certificate.commits})
+        learnt = instance in self._learnt
+        self._close(opened)
+        self._conclusions.add(certificate, proposal, learnt=learnt)
+        if proposal is None:
+            signers = [commit.source for commit in certificate.commits]
+            self._ask_in_turn(
+                instance, as_digest(decide.value), [s for s in signers if s in self._peers]
+            )
 
     def _close(self, opened: OpenInstance) -> None:
-        self._open.pop(opened.instance, None)
-        opener = self._openers.pop(opened.instance, self._validator)
-        if opener in self._peers:
+        instance = opened.instance
+        opened.close()
+        self._open.pop(instance, None)
+        self._incomplete.pop(instance, None)
+        self._learnt.discard(instance)
+        self._resender.forget(instance)
+        opener = self._openers.pop(instance, None)
+        if opener == self._validator:
+            self._opened_by_own -= 1
+        elif opener is not None:
             self._peers[opener].opened -= 1
 
     def turn_done(self, now_ms: int) -> None:
         """Publish the decisions that are durable now, and tell whoever waited."""
-        settled = self._conclusions.publish()
-        if not settled:
+        settling = list(self._conclusions.settling.values())
+        if not settling:
             return
-        self._store.add(settled)
-        for decision in settled:
-            self._aftermath.settle(as_instance(decision.instance), decision, now_ms)
-        self._catch_up.decided([as_instance(decision.instance) for decision in settled])
+        self._store.add([entry.decision for entry in settling])
+        self._conclusions.publish()
+        for entry in settling:
+            self._aftermath.settle(entry.decision, now_ms, learnt=entry.learnt)
+        decided = [as_instance(entry.decision.instance) for entry in settling]
+        self._catch_up.decided(decided, now_ms)
+
+
+def _signers(message: Message) -> list[int]:
+    """Who PREPAREd what a message shows to be prepared: they have the bytes (DESIGN, values)."""
+    return sorted(
+        nested.source for nested in message.justification if nested.type is MessageType.PREPARE
+    )
 
 
 def _done(decision: Decision) -> asyncio.Future[Decision]:

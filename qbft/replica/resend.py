@@ -1,47 +1,119 @@
 """Re-sending own votes until they are acknowledged (HARDENING D5, U5).
 
-Per peer, in the order of their sequence, a bounded frame at a time. A frame that `covers` a
+Per peer, in the order of their sequence, a bounded frame at a time; the next one goes when the last
+is acknowledged, or when so long nothing came that it must be sent again. A frame that `covers` a
 sequence promises that the peer lacks none of the current votes up to it; the peer acknowledges
-that.
+that. What a turn costs here does not depend on how many instances are open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right, insort
 
+from qbft.core import InstanceId
 from qbft.replica.limits import ReplicaLimits
-from qbft.replica.open_instance import CastVote, OpenInstance
+from qbft.replica.open_instance import OpenInstance
 from qbft.replica.outbox import Outbox
+from qbft.replica.own_votes import CastVote
 from qbft.replica.peer import Peer
 
+_STALE_MIN = 1_024
+"""Below this the list of sequences is not worth being cleaned."""
 
-def resend(
-    peer: Peer,
-    opens: Iterable[OpenInstance],
-    *,
-    cast_before_ms: int,
-    last_sequence: int,
-    limits: ReplicaLimits,
-    outbox: Outbox,
-) -> None:
-    """Send a peer the current votes that it has not acknowledged and that are old enough."""
-    due: list[tuple[CastVote, OpenInstance]] = []
-    fresh: list[int] = []
-    for opened in opens:
-        for cast in opened.current_votes():
-            if cast.sequence > peer.acknowledged:
-                if cast.cast_ms <= cast_before_ms:
-                    due.append((cast, opened))
-                else:
-                    fresh.append(cast.sequence)
-    if not due:
-        return
-    due.sort(key=lambda entry: entry[0].sequence)
-    rest = [cast.sequence for cast, _ in due[limits.resend_votes_per_frame_max :]] + fresh
-    letter = outbox.to(peer.index)
-    for cast, opened in due[: limits.resend_votes_per_frame_max]:
-        letter.relayed.append(cast.own.vote)
-        proposal = opened.known_proposal()
-        if proposal is not None and len(proposal.value) <= limits.proposal_bytes_per_frame_max:
-            outbox.enclose(peer.index, proposal)
-    letter.covers = min(rest) - 1 if rest else last_sequence
+
+class Resender:
+    """The current own votes of all undecided instances, by sequence."""
+
+    def __init__(self, limits: ReplicaLimits, outbox: Outbox) -> None:
+        self._limits = limits
+        self._outbox = outbox
+        self._sequences: list[int] = []
+        self._votes: dict[int, tuple[CastVote, OpenInstance]] = {}
+        self._of_instance: dict[InstanceId, set[int]] = {}
+
+    def update(self, opened: OpenInstance) -> None:
+        """Note the current votes of an instance, all of them signed."""
+        current = {cast.sequence: cast for cast in opened.votes.current}
+        known = self._of_instance.get(opened.instance, set())
+        for sequence in known - current.keys():
+            del self._votes[sequence]
+        for sequence, cast in current.items():
+            if sequence not in known:
+                insort(self._sequences, sequence)
+                self._votes[sequence] = (cast, opened)
+        self._of_instance[opened.instance] = set(current)
+        self._clean()
+
+    def forget(self, instance: InstanceId) -> None:
+        """Send nothing of the instance any more."""
+        for sequence in self._of_instance.pop(instance, ()):
+            del self._votes[sequence]
+        self._clean()
+
+    def begin(self, peer: Peer, last_sequence: int) -> None:
+        """Begin anew with a peer that may have missed anything."""
+        peer.acknowledged = 0
+        peer.covered = 0
+        self.resend(peer, cast_before_ms=None, last_sequence=last_sequence)
+
+    def acknowledge(self, peer: Peer, sequence: int, last_sequence: int) -> None:
+        """Take what a peer says it has, as far as it was sent to it over this link.
+
+        So a word from a life before, which this peer's memory did not outlast, counts for nothing.
+        """
+        reached = min(sequence, peer.covered)
+        if reached > peer.acknowledged:
+            peer.acknowledged = reached
+            if peer.has_more:
+                self.resend(peer, cast_before_ms=peer.cast_before_ms, last_sequence=last_sequence)
+
+    def resend(self, peer: Peer, *, cast_before_ms: int | None, last_sequence: int) -> None:
+        """Send a peer the votes that it has not acknowledged and that are old enough (None: all).
+
+        `last_sequence` is the number of the last vote that was signed.
+        """
+        chosen: list[tuple[CastVote, OpenInstance]] = []
+        votes, value_bytes = 0, 0
+        covers = last_sequence
+        peer.has_more = False
+        peer.cast_before_ms = cast_before_ms
+        start = bisect_right(self._sequences, peer.acknowledged)
+        for position in range(start, len(self._sequences)):
+            sequence = self._sequences[position]
+            entry = self._votes.get(sequence)
+            if entry is None:
+                continue
+            cast, opened = entry
+            votes += 1 + len(cast.own.vote.justification)
+            fresh = cast_before_ms is not None and cast.cast_ms > cast_before_ms
+            full = (
+                votes > self._limits.resend_votes_per_frame_max
+                or value_bytes > self._limits.resend_value_bytes_per_frame_max
+            )
+            if fresh or (full and chosen):
+                covers = sequence - 1
+                peer.has_more = not fresh
+                break
+            chosen.append(entry)
+            proposal = opened.known_proposal()
+            value_bytes += len(proposal.value) if proposal is not None else 0
+        if chosen:
+            self._put(peer, chosen, covers)
+
+    def _put(self, peer: Peer, chosen: list[tuple[CastVote, OpenInstance]], covers: int) -> None:
+        """Values before their votes, the promise last: a letter may be full in between."""
+        for _, opened in chosen:
+            proposal = opened.known_proposal()
+            if proposal is not None:
+                self._outbox.enclose(peer.index, proposal)
+        for cast, _ in chosen:
+            self._outbox.to(peer.index).relayed.append(cast.own.vote)
+        self._outbox.last(peer.index).covers = covers
+        peer.covered = max(peer.covered, covers)
+
+    def __len__(self) -> int:
+        return len(self._votes)
+
+    def _clean(self) -> None:
+        if len(self._sequences) > 2 * len(self._votes) + _STALE_MIN:
+            self._sequences = sorted(self._votes)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from qbft.replica.protocols import Record
 from qbft.transport import Frame
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+"""Makes a coroutine; what is never made leaves nothing behind when the driver is cancelled."""
 
 
 @dataclass(slots=True)
@@ -20,14 +23,19 @@ class Turn:
 
     records: list[Record] = field(default_factory=list)
     frames: list[tuple[int | None, Frame]] = field(default_factory=list)
-    work: list[Coroutine[Any, Any, None]] = field(default_factory=list)
+    work: list[Work] = field(default_factory=list)
 
 
 class Machine(Protocol):
     """What the driver drives: a replica of many instances, or the one engine of `run()`."""
 
     def receive(self, peer: int, frame: Frame, now_ms: int) -> None:
-        """Take what a peer sent."""
+        """Take what a peer sent; what is too much for one turn is gone on with in the next."""
+        ...
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether this turn has taken in enough: further frames should wait for the next."""
         ...
 
     def link_up(self, peer: int, now_ms: int) -> None:

@@ -1,63 +1,76 @@
 """Validity before `step`: PRE-PREPAREs wait for the application's answer (DESIGN, validity).
 
-One with PREPAREs of an earlier round for its own value skips the check: f+1 correct nodes have
-passed it, and a locked value that some node now finds invalid could stall the instance for ever.
+One with a quorum of PREPAREs of an earlier round for its own value skips the check: f+1 correct
+nodes have passed it, and a locked value that some node now finds invalid could stall the instance
+for ever.
 """
 
 from __future__ import annotations
 
-from qbft.core import Message, MessageType
+from collections.abc import Callable
 
-WAITING_MAX = 64
-"""PRE-PREPAREs of one instance that wait for an answer."""
+from qbft.core import Message, MessageType
+from qbft.replica.waiting import WaitingRoom
 
 
 class ValueChecks:
     """What the application said about the values of one instance, and what waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: WaitingRoom, quorum: int) -> None:
         self.enabled = False
+        self._room = room
+        self._quorum = quorum
         self._answers: dict[bytes, bool] = {}
-        self._waiting: dict[bytes, list[Message]] = {}
         self._asked: set[bytes] = set()
 
-    def admit(self, message: Message) -> bool:
-        """Whether the message may go on now; otherwise it waits, or its value is invalid."""
+    def admits(self, message: Message) -> bool | None:
+        """Whether the message may go on: False, its value is invalid; None, it must `wait`."""
         if not self.enabled or message.type is not MessageType.PRE_PREPARE:
             return True
         value = message.value
-        if not isinstance(value, bytes) or _is_prepared(message):
+        if not isinstance(value, bytes) or _is_prepared(message, self._quorum):
             return True
-        answer = self._answers.get(value)
-        if answer is None and sum(map(len, self._waiting.values())) < WAITING_MAX:
-            waiting = self._waiting.setdefault(value, [])
-            if message not in waiting:
-                waiting.append(message)
-        return answer is True
+        return self._answers.get(value)
 
-    def drain_wanted(self) -> list[tuple[bytes, int]]:
-        """(digest, proposer) of values to ask about now; each is asked once until answered."""
-        wanted = [
-            (digest, waiting[0].source)
-            for digest, waiting in self._waiting.items()
-            if digest not in self._asked
-        ]
-        self._asked.update(digest for digest, _ in wanted)
+    def wait(self, sender: int, message: Message) -> bool:
+        """Let a PRE-PREPARE wait for its answer; False if something had to be dropped."""
+        return isinstance(message.value, bytes) and self._room.hold(message.value, sender, message)
+
+    def start(self, may_ask: Callable[[int], bool]) -> list[tuple[bytes, int]]:
+        """Give (digest, leader) of the values to ask about now, each once until it is answered.
+
+        `may_ask(leader)` tells whether one more of that leader's may be asked about.
+        """
+        wanted: list[tuple[bytes, int]] = []
+        for digest in self._room.digests():
+            if digest not in self._asked:
+                proposer = self._room.of(digest)[0][1].source
+                if may_ask(proposer):
+                    self._asked.add(digest)
+                    wanted.append((digest, proposer))
         return wanted
 
-    def conclude(self, digest: bytes, *, valid: bool | None) -> list[Message]:
+    def conclude(self, digest: bytes, *, valid: bool | None) -> list[tuple[int, Message]]:
         """Take an answer (None: none came, ask again); give what may go on."""
         self._asked.discard(digest)
         if valid is None:
             return []
         self._answers[digest] = valid
-        waiting = self._waiting.pop(digest, [])
+        waiting = self._room.release(digest)
         return waiting if valid else []
 
+    @property
+    def pending(self) -> bool:
+        """Whether something waits that is not being asked about."""
+        return any(digest not in self._asked for digest in self._room.digests())
 
-def _is_prepared(message: Message) -> bool:
-    """Whether a PRE-PREPARE carries PREPAREs for its value, a quorum by its shape (U6)."""
+
+def _is_prepared(message: Message, quorum: int) -> bool:
+    """Whether a PRE-PREPARE carries a quorum of PREPAREs of one earlier round for its value."""
+    rounds: dict[int, set[int]] = {}
+    for nested in message.justification:
+        if nested.type is MessageType.PREPARE and nested.value == message.value:
+            rounds.setdefault(nested.round, set()).add(nested.source)
     return any(
-        nested.type is MessageType.PREPARE and nested.value == message.value
-        for nested in message.justification
+        round_ < message.round and len(sources) >= quorum for round_, sources in rounds.items()
     )

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qbft.core import Message, MessageType
+from qbft.core import InstanceId, Message, MessageType
 from qbft.crypto.proposal import Proposal
-from qbft.crypto.signing import BatchHeader
+from qbft.crypto.signing import BATCH_VOTES_MAX, BatchHeader
 from qbft.replica.authenticator import Authenticator
 from qbft.replica.limits import ReplicaLimits
-from qbft.replica.open_instance import CastVote, OpenInstance
+from qbft.replica.open_instance import OpenInstance
+from qbft.replica.own_votes import CastVote
 from qbft.replica.protocols import Journal, ProposalRecord, Record, VoteRecord
 from qbft.transport import Frame
-
-BATCH_VOTES_MAX = 256
-"""Votes under one signature (DESIGN, section 4)."""
 
 
 class Voice:
@@ -28,20 +26,29 @@ class Voice:
         self._limits = limits
         self._votes: list[CastVote] = []
         self._records: list[Record] = []
-        self._enclosed: dict[bytes, Proposal] = {}
-        self.next_sequence = journal.next_sequence
+        self._enclosed: dict[tuple[InstanceId, bytes], Proposal] = {}
+        self._next_sequence = journal.next_sequence
 
     def forward(self, proposal: Proposal) -> None:
         """Tell all peers of a client's proposal."""
-        self._enclosed[proposal.digest] = proposal
+        self._enclosed[proposal.instance, proposal.digest] = proposal
 
     def record(self, record: Record) -> None:
         """Have a record committed with this turn."""
         self._records.append(record)
 
-    def collect(self, opened: OpenInstance) -> None:
-        """Gather the votes an instance cast in this turn, and the bytes they are the first for."""
-        for cast in opened.drain_cast():
+    @property
+    def last_sequence(self) -> int:
+        """The number of the last vote that was signed."""
+        return self._next_sequence - 1
+
+    def collect(self, opened: OpenInstance) -> bool:
+        """Gather the votes an instance cast in this turn, and the bytes they are the first for.
+
+        Whether there were any.
+        """
+        fresh = opened.votes.drain()
+        for cast in fresh:
             self._votes.append(cast)
             vote = cast.own.vote
             proposal = opened.value_of(vote)
@@ -53,7 +60,8 @@ class Voice:
             if vote.type is MessageType.PRE_PREPARE and (
                 len(proposal.value) <= self._limits.proposal_bytes_per_frame_max
             ):
-                self._enclosed[proposal.digest] = proposal
+                self._enclosed[proposal.instance, proposal.digest] = proposal
+        return bool(fresh)
 
     def speak(self) -> tuple[list[Record], list[Frame]]:
         """Sign the turn's votes; give its records, and the frames for all peers."""
@@ -75,8 +83,8 @@ class Voice:
         for begin in range(0, len(self._votes), BATCH_VOTES_MAX):
             chunk = self._votes[begin : begin + BATCH_VOTES_MAX]
             votes = tuple(cast.own.vote for cast in chunk)
-            header = self._authenticator.sign(votes, self._journal.store_id, self.next_sequence)
+            header = self._authenticator.sign(votes, self._journal.store_id, self._next_sequence)
             for cast in chunk:
-                cast.sequence = self.next_sequence
-                self.next_sequence += 1
+                cast.sequence = self._next_sequence
+                self._next_sequence += 1
             yield votes, header

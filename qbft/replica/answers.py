@@ -1,0 +1,84 @@
+"""Answers to what peers ask for: values, decisions, and how an open instance stands (U3).
+
+What they cost is paced per peer, in bytes: a frame of a few hundred ids could otherwise ask for
+hundreds of megabytes. What is not answered has to be asked for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from qbft.core import InstanceId
+from qbft.crypto.proposal import Proposal
+from qbft.decision import Decision
+from qbft.replica.budget import VOTE_BYTES, cost_of
+from qbft.replica.limits import ReplicaLimits
+from qbft.replica.narrow import bytes_of
+from qbft.replica.open_instance import OpenInstance
+from qbft.replica.outbox import Outbox
+from qbft.replica.peer import Peer
+from qbft.replica.protocols import DecisionStore
+from qbft.transport import Frame
+
+
+class Answers:
+    """Answers from the store, and from the instances that are open."""
+
+    def __init__(
+        self,
+        opens: Mapping[InstanceId, OpenInstance],
+        store: DecisionStore,
+        limits: ReplicaLimits,
+        outbox: Outbox,
+    ) -> None:
+        self._opens = opens
+        self._store = store
+        self._limits = limits
+        self._outbox = outbox
+
+    def answer(self, peer: Peer, frame: Frame, now_ms: int) -> Iterator[int]:
+        """Answer one by one; yields what each answer cost, as `Replica.receive` counts it."""
+        for instance, digest in frame.wanted_values[: self._limits.wanted_per_frame_max]:
+            self._give_value(peer, instance, digest, now_ms)
+            yield 1
+        for instance in frame.wanted_decisions[: self._limits.wanted_per_frame_max]:
+            self._tell(peer, instance, now_ms)
+            yield 1
+
+    def _give_value(self, peer: Peer, instance: InstanceId, digest: bytes, now_ms: int) -> None:
+        """Give a value's bytes; where it is decided, with the certificate."""
+        opened = self._opens.get(instance)
+        if opened is None:
+            decision = self._store.get(instance)
+            if decision is not None:
+                self._give_decision(peer, instance, decision, now_ms)
+            return
+        proposal = opened.proposals.get(digest)
+        if proposal is not None and peer.pulls.take(now_ms, len(proposal.value)):
+            self._outbox.enclose(peer.index, proposal)
+
+    def _tell(self, peer: Peer, instance: InstanceId, now_ms: int) -> None:
+        """Give the decision, or the own current votes of an open instance with a proposal."""
+        opened = self._opens.get(instance)
+        if opened is None:
+            decision = self._store.get(instance)
+            if decision is not None:
+                self._give_decision(peer, instance, decision, now_ms)
+            return
+        proposal = opened.known_proposal()
+        votes = [cast.own.vote for cast in opened.votes.current if cast.sequence]
+        size = sum(map(cost_of, votes)) + (len(proposal.value) if proposal is not None else 0)
+        if not peer.pulls.take(now_ms, size):
+            return
+        if proposal is not None:
+            self._outbox.enclose(peer.index, proposal)
+        for vote in votes:
+            self._outbox.to(peer.index).relayed.append(vote)
+
+    def _give_decision(
+        self, peer: Peer, instance: InstanceId, decision: Decision, now_ms: int
+    ) -> None:
+        value = bytes_of(decision)
+        if peer.pulls.take(now_ms, len(value) + VOTE_BYTES * len(decision.certificate.commits)):
+            self._outbox.to(peer.index).certificates.append(decision.certificate)
+            self._outbox.enclose(peer.index, Proposal(instance, value))
