@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from functools import partial
 from typing import Any
 
 from qbft.core import (
@@ -33,9 +34,12 @@ from qbft.crypto.certificate import Certificate
 from qbft.decision import Decision
 from qbft.errors import EngineFailed, QbftError, first_of
 from qbft.replica.driver import Driver
-from qbft.replica.turn import Turn
+from qbft.replica.turn import Turn, Work
 from qbft.timers import RoundTimer
 from qbft.transport import Frame, Transport
+
+WAITING_INPUTS_MAX = 1_024
+"""Inputs that wait for a turn; above it, and while a comparison is open, links are not read."""
 
 Comparison = Callable[[Message], Awaitable[bool]]
 """Whether a PRE-PREPARE's value is the process's own view (REFERENCE rules 32 and 33)."""
@@ -61,14 +65,16 @@ async def run(
         process: this process's index.
         transport: links to the others; its `Frame.votes` carry the messages, unsigned.
         timer: this instance's round timer.
-        input_value: what to propose, or an awaitable that gives it later; None: nothing.
+        input_value: what to propose, or an awaitable that gives it later; None: nothing. A
+            coroutine is run here and cancelled with the rest; a future stays the caller's. Once
+            the instance is decided it is not waited for any more.
         compare: the comparison hook, asynchronous and off by default.
         on_decision: where given, it is called with the decision and the process then goes on
             answering laggards (Algorithm 3:17) until the caller cancels it.
         observe: is shown every effect of the engine, in order.
 
     Raises:
-        EngineFailed: the engine stopped, for instance at a None given as the late input.
+        EngineFailed: the engine stopped: a None given as the late input, a nested justification.
         TransportError: the transport is gone.
         QbftError: anything else that failed, with its cause.
     """
@@ -80,25 +86,51 @@ async def run(
     driver = Driver(machine, transport)
     try:
         async with asyncio.TaskGroup() as tasks:
-            started = [tasks.create_task(driver.run())]
-            if input_value is not None:
-                started.append(tasks.create_task(_give(machine, driver, input_value)))
+            driving = tasks.create_task(driver.run())
+            giving: list[asyncio.Future[Any]] = []
+            if isinstance(input_value, Awaitable):
+                source = _future_of(input_value, tasks)
+                giving.append(tasks.create_task(_give(machine, driver, source)))
+                if source is not input_value:
+                    giving.append(source)
+            elif input_value is not None:
+                machine.offer(InputValue(input_value))
             decision = await machine.decided
+            for task in giving:
+                task.cancel()
             if on_decision is not None:
                 on_decision(decision)
                 await asyncio.Event().wait()
-            for task in started:
-                task.cancel()
+            driving.cancel()
     except BaseExceptionGroup as group:
-        raise _as_qbft_error(group) from group
+        if on_decision is None and machine.has_decided:
+            return machine.decided.result()  # what broke after it takes nothing back
+        error = first_of(group)
+        if isinstance(error, QbftError):
+            raise error from error.__cause__
+        raise QbftError(f"run stopped: {error!r}") from error
     return decision
 
 
-async def _give(
-    machine: SoloInstance, driver: Driver, input_value: Value | Awaitable[Value]
-) -> None:
-    value = await input_value if isinstance(input_value, Awaitable) else input_value
-    machine.offer(InputValue(value))
+def _future_of(input_value: Awaitable[Value], tasks: asyncio.TaskGroup) -> asyncio.Future[Value]:
+    """A future stays the caller's; a coroutine is started here and now, so that it always ends."""
+    if isinstance(input_value, asyncio.Future):
+        return input_value
+    if isinstance(input_value, Coroutine):
+        return tasks.create_task(input_value)
+    return tasks.create_task(_await(input_value))
+
+
+async def _await(input_value: Awaitable[Value]) -> Value:
+    return await input_value
+
+
+async def _give(machine: SoloInstance, driver: Driver, source: asyncio.Future[Value]) -> None:
+    """Hand over the late input; waiting for it does not own it, several processes may share it."""
+    await asyncio.wait([source])
+    if source.cancelled():
+        raise QbftError("the input was cancelled before it came")
+    machine.offer(InputValue(source.result()))
     driver.wake()
 
 
@@ -123,10 +155,11 @@ class SoloInstance:
         self._observe = observe
         self._deadline_ms: int | None = None
         self._comparing: Message | None = None
+        self._comparison: asyncio.Task[None] | None = None
         self._inputs: deque[Input] = deque([Start()])
         self._decision: Decision | None = None
         self._votes: list[Message] = []
-        self._work: list[Coroutine[Any, Any, None]] = []
+        self._work: list[Work] = []
 
     def offer(self, input_: Input) -> None:
         """Queue an input for the next turn."""
@@ -135,6 +168,16 @@ class SoloInstance:
     def receive(self, peer: int, frame: Frame, now_ms: int) -> None:
         """Queue the messages of this instance."""
         self._inputs.extend(vote for vote in frame.votes if vote.instance == self._instance)
+
+    @property
+    def is_saturated(self) -> bool:
+        """While a comparison is open, or many messages wait, the rest waits at its links."""
+        return self._comparing is not None or len(self._inputs) >= WAITING_INPUTS_MAX
+
+    @property
+    def has_decided(self) -> bool:
+        """Whether `decided` has its result."""
+        return self.decided.done() and not self.decided.cancelled()
 
     def link_up(self, peer: int, now_ms: int) -> None:
         """Ignore it: nothing is sent again here."""
@@ -152,7 +195,7 @@ class SoloInstance:
         self._step_queued(now_ms)
         if self._deadline_ms is not None and self._deadline_ms <= now_ms:
             self._deadline_ms = None
-            self._comparing = None
+            self._drop_comparison()
             self._step(TimerExpired(), now_ms)
             self._step_queued(now_ms)
 
@@ -196,7 +239,7 @@ class SoloInstance:
                 self._deadline_ms = None
             case Compare(message) if self._compare is not None:
                 self._comparing = message
-                self._work.append(self._run_comparison(self._compare, message))
+                self._work.append(partial(self._run_comparison, self._compare, message))
             case Decide(value, round_, commits):
                 certificate = Certificate(self._instance, round_, value, commits)
                 self._decision = Decision(value, certificate)
@@ -206,13 +249,16 @@ class SoloInstance:
                 pass
 
     async def _run_comparison(self, compare: Comparison, message: Message) -> None:
-        """Compare; a verdict that comes after the round timer is nobody's."""
+        """Compare; what the round timer overtakes is cancelled, and its verdict is nobody's."""
+        if self._comparing is not message:
+            return
+        self._comparison = asyncio.current_task()
         matches = await compare(message)
         if self._comparing is message:
-            self._comparing = None
+            self._comparing = self._comparison = None
             self._inputs.appendleft(Compared(matches))
 
-
-def _as_qbft_error(group: BaseExceptionGroup[BaseException]) -> QbftError:
-    first = first_of(group)
-    return first if isinstance(first, QbftError) else QbftError(f"run stopped: {first!r}")
+    def _drop_comparison(self) -> None:
+        if self._comparison is not None:
+            self._comparison.cancel()
+        self._comparing = self._comparison = None

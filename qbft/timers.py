@@ -96,9 +96,9 @@ ROUNDS_KEPT_MAX = 64
 """Rounds whose first deadline a doubling timer remembers."""
 
 
-def linear_ms(step_ms: int) -> Duration:
-    """Round r lasts r * step."""
-    return lambda round_: round_ * step_ms
+def linear_ms(step_ms: int, cap_ms: int = CAP_MS) -> Duration:
+    """Round r lasts r * step, at most the cap."""
+    return lambda round_: min(cap_ms, round_ * step_ms)
 
 
 def exponential_ms(base_ms: int, cap_ms: int) -> Duration:
@@ -106,9 +106,9 @@ def exponential_ms(base_ms: int, cap_ms: int) -> Duration:
     return lambda round_: min(cap_ms, base_ms << min(round_ - 1, 40))
 
 
-def increasing() -> TimerPolicy:
-    """`inc`: round r lasts 750 + 250 r ms; every call starts anew; not eager."""
-    return TimerPolicy("inc", lambda: Restarting(lambda round_: 750 + 250 * round_))
+def increasing(cap_ms: int = CAP_MS) -> TimerPolicy:
+    """`inc`: round r lasts 750 + 250 r ms up to the cap; every call starts anew; not eager."""
+    return TimerPolicy("inc", lambda: Restarting(lambda round_: min(cap_ms, 750 + 250 * round_)))
 
 
 def constant(ms: int) -> TimerPolicy:
@@ -122,9 +122,9 @@ def restarting_exponential(base_ms: int, cap_ms: int = CAP_MS) -> TimerPolicy:
     return TimerPolicy(f"rexp_{base_ms}", lambda: Restarting(duration))
 
 
-def linear(step_ms: int) -> TimerPolicy:
-    """Round r lasts r * step; a second call for a round keeps the first timer."""
-    duration = linear_ms(step_ms)
+def linear(step_ms: int, cap_ms: int = CAP_MS) -> TimerPolicy:
+    """Round r lasts r * step up to the cap; a second call for a round keeps the first timer."""
+    duration = linear_ms(step_ms, cap_ms)
     return TimerPolicy(f"linear_{step_ms}_eager", lambda: Keeping(duration), eager=True)
 
 
@@ -134,9 +134,9 @@ def exponential(base_ms: int = 1_000, cap_ms: int = CAP_MS) -> TimerPolicy:
     return TimerPolicy(f"exp_{base_ms}_eager", lambda: Keeping(duration), eager=True)
 
 
-def doubling_linear(step_ms: int) -> TimerPolicy:
-    """As `linear`, but a later call for a round moves its deadline by r * step, once."""
-    duration = linear_ms(step_ms)
+def doubling_linear(step_ms: int, cap_ms: int = CAP_MS) -> TimerPolicy:
+    """As `linear`, but a later call for a round moves its deadline by the duration, once."""
+    duration = linear_ms(step_ms, cap_ms)
     return TimerPolicy(f"ldouble_{step_ms}_eager", lambda: Doubling(duration), eager=True)
 
 
