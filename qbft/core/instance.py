@@ -301,7 +301,7 @@ class Instance:
         Of each source the highest round met counts, and the walk ends as soon as there are F+1
         sources (REFERENCE rule 26, N3).
         """
-        enough = self._definition.faulty + 1
+        enough = max(1, self._definition.faulty + 1)  # without validators F is -1 (rule 2)
         if self._log.count_ahead(self.round) < enough:
             return
         if not self._fires(UponRule.F_PLUS_1_ROUND_CHANGES, message.round):
