@@ -19,10 +19,15 @@ class VoteRecord:
 
 @dataclass(frozen=True, slots=True)
 class ProposalRecord:
-    """A value's bytes with its proposal; `is_input`: the engine was given it as its input."""
+    """A value's bytes with its proposal.
+
+    `is_input`: the engine was given it as its input; `is_own`: an own client proposed it, so that
+    no other value is taken from own clients, after a restart either (SCENARIOS G4).
+    """
 
     proposal: Proposal
     is_input: bool
+    is_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,27 +99,28 @@ class Conclusions:
         return self.add(bare.certificate, proposal, learnt=bare.learnt)
 
     def wait(self, proposal: Proposal) -> asyncio.Future[Decision]:
-        """Let an own client wait for the decision of the instance it proposes for.
-
-        Raises:
-            ProposalConflict: an own client proposed another value for it before (SCENARIOS G4).
-        """
+        """Let an own client wait for the decision of the instance it proposes for."""
         instance = proposal.instance
-        self.remember_own(proposal)
         future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(instance, []).append(_Waiter(proposal.digest, future))
         future.add_done_callback(lambda done: self._forget(instance, done))
         return future
 
-    def remember_own(self, proposal: Proposal) -> None:
+    def remember_own(self, proposal: Proposal) -> bool:
         """Note the value that own clients propose, until the instance is decided.
+
+        Whether it is the first time.
 
         Raises:
             ProposalConflict: it was another one before (SCENARIOS G4).
         """
-        first = self._first_own.setdefault(proposal.instance, proposal.digest)
+        first = self._first_own.get(proposal.instance)
+        if first is None:
+            self._first_own[proposal.instance] = proposal.digest
+            return True
         if first != proposal.digest:
             raise ProposalConflict(first)
+        return False
 
     def publish(self) -> list[Settling]:
         """Tell everyone who waited for what is durable now; give those decisions."""

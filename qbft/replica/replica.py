@@ -175,6 +175,8 @@ class Replica:
             opened.journaled.add(record.proposal.digest)
             if record.is_input:
                 given = record.proposal
+            if record.is_own:
+                self._conclusions.remember_own(record.proposal)
         opened.resume(votes, given, self._now_ms)
         self._resender.update(opened)
         self._touch(opened)
@@ -199,6 +201,7 @@ class Replica:
         own_places_left = self._opened_by_own < self._limits.open_instances_max
         if opened is None and not concluding and not own_places_left:
             raise Busy("too many undecided instances are open", self._limits.resend_ms)
+        is_first = self._conclusions.remember_own(proposal)
         future = self._conclusions.wait(proposal)
         if concluding:
             return future
@@ -206,9 +209,12 @@ class Replica:
             opened = self._open_instance(instance, self._validator)
         opened.learn(self._validator, proposal, now_ms)
         if opened.input is None:
-            self._give_input(opened, proposal)
+            self._give_input(opened, proposal, is_own=True)
             if self._definition.leader(instance, 1) != self._validator:
                 self._voice.forward(proposal)
+        elif is_first:
+            opened.journaled.add(proposal.digest)
+            self._voice.record(ProposalRecord(proposal, is_input=False, is_own=True))
         self._touch(opened)
         return future
 
@@ -410,11 +416,13 @@ class Replica:
             self._give_input(opened, proposal)
         self._touch(opened)
 
-    def _give_input(self, opened: OpenInstance, proposal: Proposal) -> None:
+    def _give_input(
+        self, opened: OpenInstance, proposal: Proposal, *, is_own: bool = False
+    ) -> None:
         """Give an engine its input, and journal it with this turn (G4 after a restart)."""
         opened.give_input(proposal, self._now_ms)
         opened.journaled.add(proposal.digest)
-        self._voice.record(ProposalRecord(proposal, is_input=True))
+        self._voice.record(ProposalRecord(proposal, is_input=True, is_own=is_own))
 
     def _take_certificate(self, peer: int, certificate: Certificate) -> int:
         """Believe a certificate, and nothing else, about a decision (HARDENING U4).

@@ -50,6 +50,7 @@ def _fill_record(target: pb.JournalRecord, record: Record) -> None:
         case ProposalRecord():
             fill_proposal(target.proposal.proposal, record.proposal)
             target.proposal.is_input = record.is_input
+            target.proposal.is_own = record.is_own
         case DecisionRecord():
             fill_decision(target.decision, record.decision)
         case QuarantineRecord():
@@ -67,7 +68,7 @@ def _record_of(message: pb.JournalRecord) -> Record:
         case "proposal":
             # what is durable is read back, whatever the limit on new values is by now
             proposal = proposal_of(message.proposal.proposal, sys.maxsize)
-            return ProposalRecord(proposal, message.proposal.is_input)
+            return ProposalRecord(proposal, message.proposal.is_input, message.proposal.is_own)
         case "decision":
             return DecisionRecord(decision_of(message.decision))
         case "quarantine":

@@ -16,12 +16,14 @@ class JournalVote(_message.Message):
     def __init__(self, vote: _Optional[_Union[_messages_pb2.SignedVote, _Mapping]] = ..., prepares: _Optional[_Iterable[_Union[_messages_pb2.SignedVote, _Mapping]]] = ...) -> None: ...
 
 class JournalProposal(_message.Message):
-    __slots__ = ("proposal", "is_input")
+    __slots__ = ("proposal", "is_input", "is_own")
     PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     IS_INPUT_FIELD_NUMBER: _ClassVar[int]
+    IS_OWN_FIELD_NUMBER: _ClassVar[int]
     proposal: _messages_pb2.Proposal
     is_input: bool
-    def __init__(self, proposal: _Optional[_Union[_messages_pb2.Proposal, _Mapping]] = ..., is_input: _Optional[bool] = ...) -> None: ...
+    is_own: bool
+    def __init__(self, proposal: _Optional[_Union[_messages_pb2.Proposal, _Mapping]] = ..., is_input: _Optional[bool] = ..., is_own: _Optional[bool] = ...) -> None: ...
 
 class JournalQuarantine(_message.Message):
     __slots__ = ("instance", "reason")
