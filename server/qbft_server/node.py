@@ -112,7 +112,10 @@ async def _put_together(config: NodeConfig) -> AsyncIterator[tuple[NodeParts, Cl
                 vote_sequence=store.next_sequence - 1,
             ),
             limits=_peer_limits(config.limits),
-            wire_limits=WireLimits(value_bytes_max=config.limits.value_bytes_max),
+            wire_limits=WireLimits(
+                value_bytes_max=config.limits.value_bytes_max,
+                frame_bytes_max=config.limits.message_bytes_max,
+            ),
             events=LoggedEvents(metrics),
         )
         driver = Driver(replica, FaultyTransport(links, fault) if fault else links, store)

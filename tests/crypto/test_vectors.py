@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import by_the_page
@@ -142,3 +143,9 @@ def test_the_page_refuses_what_is_changed() -> None:
         assert not by_the_page.is_certificate_valid(CLUSTER, {**CERTIFICATE, key: changed})
     two = {**CERTIFICATE, "commits": CERTIFICATE["commits"][:2]}
     assert not by_the_page.is_certificate_valid(CLUSTER, two)
+
+
+def test_the_page_names_every_vector() -> None:
+    """Whoever writes a verifier from docs/PROTOCOL.md finds each group of vectors there."""
+    page = (Path(__file__).parents[2] / "docs" / "PROTOCOL.md").read_text()
+    assert [name for name in VECTORS if f"`{name}" not in page] == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -466,3 +467,13 @@ def test_every_reason_is_given_somewhere() -> None:
     given.update(reason for _, _, reason in ELEMENTS.values())
     given.update([R.TOO_LARGE, R.WRONG_SENDER])  # by the tests of the frame as a whole
     assert set(given) == set(R)
+
+
+def test_the_page_names_every_reason_and_limit() -> None:
+    """docs/PROTOCOL.md must not fall behind."""
+    page = (Path(__file__).parents[2] / "docs" / "PROTOCOL.md").read_text()
+    assert [reason.value for reason in R if f"`{reason.value}`" not in page] == []
+    limits = asdict(WireLimits())
+    frame_bytes, value_bytes = limits.pop("frame_bytes_max"), limits.pop("value_bytes_max")
+    assert (value_bytes, frame_bytes) == (1 << 20, (1 << 20) + (256 << 10))
+    assert [name for name, limit in limits.items() if f"| {limit:,}" not in page] == []
