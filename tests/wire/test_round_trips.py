@@ -245,7 +245,7 @@ def test_what_is_no_decision() -> None:
 
 records = st.one_of(
     st.builds(VoteRecord, votes(), st.just(()) | st.just(many(PREPARE))),
-    st.builds(ProposalRecord, proposals | signed_proposals, st.booleans()),
+    st.builds(ProposalRecord, proposals | signed_proposals, st.booleans(), st.booleans()),
     st.builds(DecisionRecord, st.builds(Decision, st.binary(max_size=9), st.just(certificate()))),
     st.builds(QuarantineRecord, instances, st.text(max_size=30)),
 )
