@@ -25,7 +25,7 @@ SEEDS = 200
 
 
 async def for_seeds(scenario: Callable[[int], Awaitable[object]], count: int = SEEDS) -> None:
-    """Play a scenario with each seed, or with `QBFT_SEED` alone; a failure says how to replay it."""
+    """Play a scenario with each seed, or `QBFT_SEED` alone; a failure says how to replay it."""
     chosen = os.environ.get("QBFT_SEED")
     for seed in range(count) if chosen is None else [int(chosen)]:
         try:
