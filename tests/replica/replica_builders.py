@@ -65,6 +65,7 @@ def vote(
     source: int,
     what: Proposal,
     round_: int = 1,
+    *,
     justification: Iterable[Message] = (),
     sequence: int = 1,
 ) -> Message:
@@ -86,6 +87,7 @@ def round_change(
     source: int,
     round_: int,
     where: InstanceId | None = None,
+    *,
     prepared: Proposal | None = None,
     prepared_round: int = 1,
     prepares: Iterable[int] = (1, 2, 3),
@@ -148,6 +150,7 @@ class Rig:
         timers: TimerPolicy | None = None,
         disk: SimDisk | None = None,
     ) -> None:
+        self.index = index
         self.now = 0
         self.rejected: list[tuple[str, int]] = []
         self.turns: list[Turn] = []
@@ -198,7 +201,7 @@ class Rig:
 
     def restart(self, **changes: Any) -> Rig:
         """The next life on the same disk, recovered; nothing of the old one's memory is left."""
-        rig = Rig(self.disk.store_id[0], disk=self.disk, **changes)
+        rig = Rig(self.index, disk=self.disk, **changes)
         rig.now = self.now
         rig.replica.recover(rig.now)
         return rig
@@ -235,3 +238,32 @@ def records_of(turns: Turn | Sequence[Turn], kind: Callable[[Record], bool]) -> 
     """The records of these turns that are of a kind."""
     of = [turns] if isinstance(turns, Turn) else turns
     return [record for turn in of for record in turn.records if kind(record)]
+
+
+def carry(rigs: Sequence[Rig], step_ms: int) -> None:
+    """Let time pass at all, take a turn at each, and carry every frame to where it goes."""
+    for rig in rigs:
+        rig.now += step_ms
+    sent = [(rig, rig.turn()) for rig in rigs]
+    for rig, turn in sent:
+        for to, frame in turn.frames:
+            for other in rigs:
+                if other is not rig and to in (None, other.index):
+                    other.replica.receive(rig.index, frame, other.now)
+
+
+def link_all(rigs: Sequence[Rig]) -> None:
+    """Bring all links between these up."""
+    for rig in rigs:
+        for other in rigs:
+            if other is not rig:
+                rig.replica.link_up(other.index, rig.now)
+
+
+def carry_until_decided(rigs: Sequence[Rig], which: InstanceId | None = None) -> None:
+    """Carry frames for at most a minute until all of these have decided."""
+    for _ in range(240):
+        carry(rigs, 250)
+        if all(rig.disk.get(which or instance()) is not None for rig in rigs):
+            return
+    raise AssertionError("undecided after a minute")

@@ -8,22 +8,21 @@ from replica_builders import (
     PP,
     PREPARE,
     Rig,
+    carry_until_decided,
     certificate,
     instance,
     kinds,
+    link_all,
     own_section,
     proposal,
     round_change,
     sent_to,
     signed_by,
     vote,
-    votes,
 )
 
-from qbft.crypto.signing import BatchHeader
 from qbft.errors import ProposalConflict
 from qbft.replica.policy import TopicPolicy
-from qbft.transport import Frame
 
 V, W = proposal(b"v"), proposal(b"w")
 OWN_ONLY = TopicPolicy(adopts=False)
@@ -128,46 +127,15 @@ def test_only_the_committed_value_can_win_after_all_restart() -> None:
     """SCENARIOS K15: two honest COMMITs of v, everybody restarts, and v alone is decided."""
     rigs = [Rig(index) for index in range(4)]
     for rig in rigs[1:3]:
-        rig.receive(0, own_section(*votes(PP, [0], V), *votes(PREPARE, [0], V), proposals=(V,)))
-        rig.receive(3 - rig.disk.store_id[0], own_section(*votes(PREPARE, [rig_peer(rig)], V)))
+        rig.receive(0, own_section(vote(PP, 0, V), vote(PREPARE, 0, V), proposals=(V,)))
+        rig.receive(3 - rig.index, own_section(vote(PREPARE, 3 - rig.index, V)))
     assert [kinds(rig.turns) for rig in rigs[1:3]] == [[("PREPARE", 1), ("COMMIT", 1)]] * 2
     for rig in (rigs[0], rigs[3]):
         rig.receive(3 if rig is rigs[0] else 0, proposals=(W,))
     lives = [rig.restart() for rig in rigs]
-    deliver_all(lives)
+    link_all(lives)
+    carry_until_decided(lives)
     assert {life.disk.get(instance()).value for life in lives} == {b"v"}
-
-
-def rig_peer(rig: Rig) -> int:
-    """The other of validators 1 and 2."""
-    return 3 - rig.disk.store_id[0]
-
-
-def deliver_all(lives: list[Rig], turns: int = 60) -> None:
-    """Carry every frame between the replicas, and let time pass, until all have decided."""
-    for life in lives:
-        for peer in range(4):
-            if peer != life.disk.store_id[0]:
-                life.replica.link_up(peer, life.now)
-    for _ in range(turns):
-        for life in lives:
-            life.now += 250
-        sent = [(life, life.turn()) for life in lives]
-        for life, turn in sent:
-            index = life.disk.store_id[0]
-            for to, frame in turn.frames:
-                for other in lives:
-                    if other is not life and to in (None, other.disk.store_id[0]):
-                        other.replica.receive(index, as_received(frame), other.now)
-        if all(life.disk.get(instance()) is not None for life in lives):
-            return
-    raise AssertionError("undecided")
-
-
-def as_received(frame: Frame) -> Frame:
-    """The frame as it is: a simulated network hands over objects."""
-    assert frame.batch is None or isinstance(frame.batch, BatchHeader)
-    return frame
 
 
 def test_a_decided_instance_is_not_resumed() -> None:
