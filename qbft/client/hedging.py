@@ -1,0 +1,86 @@
+"""Ask one node, and others too when it is slow or says no; the first good answer wins.
+
+With f faulty nodes, f+1 askings reach a correct one. Everybody is not asked at once, for then every
+node would do every client's work, under load most of all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from qbft.client.errors import ClientError, NoDecision, Refused, Unavailable
+from qbft.errors import first_of
+
+T = TypeVar("T")
+
+Ask = Callable[[Callable[[], None]], Awaitable[T]]
+"""Asks one node. It is given a function to call when it stumbles: then another is asked at once."""
+
+Judge = Callable[[Sequence[ClientError]], None]
+"""Looks at all failures so far, and raises when they settle the matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Good(Generic[T]):
+    answer: T
+
+
+async def first_good(
+    asks: Sequence[Ask[T]], *, delay: float, width: int = 1, judge: Judge = lambda _: None
+) -> T:
+    """Give the first good answer; cancel the other askings, and wait until they have ended.
+
+    Args:
+        asks: one for each node, the best first; each gives an answer or raises a `ClientError`.
+        delay: seconds of silence after which one more is asked.
+        width: how many are asked from the start.
+        judge: ends it early by raising.
+
+    Raises:
+        ClientError: what the judge raised; or, when all have failed, the plainest of the failures.
+    """
+    news: asyncio.Queue[_Good[T] | ClientError | None] = asyncio.Queue()
+    failures: list[ClientError] = []
+    running: list[asyncio.Task[None]] = []
+
+    async def run(ask: Ask[T]) -> None:
+        try:
+            news.put_nowait(_Good(await ask(lambda: news.put_nowait(None))))
+        except ClientError as failure:
+            news.put_nowait(failure)
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            wanted = width
+            while len(failures) < len(asks):
+                more = asks[len(running) : wanted]
+                running += [tasks.create_task(run(ask)) for ask in more]
+                try:
+                    async with asyncio.timeout(delay if wanted < len(asks) else None):
+                        told = await news.get()
+                except TimeoutError:
+                    told = None
+                wanted += 1
+                if isinstance(told, _Good):
+                    for task in running:
+                        task.cancel()
+                    return told.answer
+                if told is not None:
+                    failures.append(told)
+                    judge(failures)
+    except BaseExceptionGroup as group:
+        raise first_of(group) from None
+    raise _plainest(failures)
+
+
+def _plainest(failures: Sequence[ClientError]) -> ClientError:
+    """What to tell when all have failed: an answer before a refusal, that before anything else."""
+    for kind in (NoDecision, Refused):
+        for failure in failures:
+            if isinstance(failure, kind):
+                return failure
+    told = "; ".join(map(str, failures)) or "there is none left to ask"
+    return Unavailable(f"no node can answer: {told}")

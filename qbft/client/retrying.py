@@ -1,0 +1,125 @@
+"""Statuses of gRPC as failures of the client, and which of them are worth another try.
+
+A node that is down, starting, stopping or full may answer later, so the same node is asked again
+after a growing, jittered wait, or when it said to come back. Everything else it will say again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar, cast
+
+import grpc
+import tenacity
+from grpc import aio
+
+from qbft.client.errors import ClientError, Conflict, Refused, Unavailable
+
+T = TypeVar("T")
+Metadatum = tuple[str, str | bytes]
+
+PUSHBACK = "grpc-retry-pushback-ms"
+FIRST_DIGEST = "qbft-first-digest"
+RETRY_SECONDS_FIRST = 0.05
+RETRY_SECONDS_MAX = 2.0
+PUSHBACK_MS_MAX = 60_000
+"""A node may ask for this much patience at most; another is asked meanwhile anyway."""
+MESSAGE_CHARACTERS_MAX = 500
+"""A node chooses these words."""
+
+_FINAL = frozenset(
+    {
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+
+
+def failure_of(node: int, error: aio.AioRpcError) -> ClientError:
+    """What a call that failed means."""
+    trailers = dict(cast("Iterable[Metadatum]", error.trailing_metadata() or ()))
+    return failure(
+        node,
+        error.code(),
+        error.details() or "no details",
+        retry_ms=_milliseconds(trailers.get(PUSHBACK)),
+        first_digest=_hex(trailers.get(FIRST_DIGEST)),
+    )
+
+
+def failure(
+    node: int, code: grpc.StatusCode, message: str, *, retry_ms: int = 0, first_digest: bytes = b""
+) -> ClientError:
+    """What a status means, from wherever it came.
+
+    A full node says when to come back; a RESOURCE_EXHAUSTED that does not is gRPC's own, for a
+    message that is too large, and final.
+    """
+    message = message[:MESSAGE_CHARACTERS_MAX]
+    if code is grpc.StatusCode.ALREADY_EXISTS:
+        return Conflict(message, code=code.name, node=node, first_digest=first_digest)
+    if code in _FINAL or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and not retry_ms):
+        return Refused(message, code=code.name, node=node)
+    retry_ms = min(retry_ms, PUSHBACK_MS_MAX)
+    return Unavailable(f"node {node}: {code.name}: {message}", node=node, retry_ms=retry_ms)
+
+
+def _milliseconds(text: str | bytes | None) -> int:
+    if isinstance(text, str) and text.isascii() and text.isdigit():
+        return int(text[:9])
+    return 0
+
+
+def _hex(text: str | bytes | None) -> bytes:
+    try:
+        return bytes.fromhex(text) if isinstance(text, str) else b""
+    except ValueError:
+        return b""
+
+
+_growing = tenacity.wait_random_exponential(multiplier=RETRY_SECONDS_FIRST, max=RETRY_SECONDS_MAX)
+
+
+def _wait_seconds(state: tenacity.RetryCallState) -> float:
+    """As long as the node said, and up to a tenth more so that not all come at once; or growing."""
+    failed = _failed(state)
+    if failed is not None and failed.retry_ms:
+        return failed.retry_ms / 1000 * random.uniform(1.0, 1.1)  # noqa: S311 - no secret
+    return _growing(state)
+
+
+def _failed(state: tenacity.RetryCallState) -> Unavailable | None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    return error if isinstance(error, Unavailable) else None
+
+
+async def until_available(
+    call: Callable[[], Coroutine[Any, Any, T]], stumbled: Callable[[Unavailable], None]
+) -> T:
+    """Call, and call again as long as it is `Unavailable`; the caller's deadline ends it.
+
+    `stumbled` is told of each failure before the wait that follows it.
+
+    Raises:
+        ClientError: any other failure of the call, at once.
+    """
+
+    def tell(state: tenacity.RetryCallState) -> None:
+        if (failed := _failed(state)) is not None:
+            stumbled(failed)
+
+    retrying = tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception_type(Unavailable),
+        wait=_wait_seconds,
+        before_sleep=tell,
+        sleep=asyncio.sleep,
+    )
+    return await retrying(call)

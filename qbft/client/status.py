@@ -1,0 +1,60 @@
+"""What a node says of itself; nobody proves it, it is for people and scripts to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qbft.wire.v1 import decision_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """Another node as seen from one: `last_heard_ms` is how long ago, None for never."""
+
+    validator: int
+    connected: bool
+    last_heard_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One node's own account; the fields are those of `GetStatusReply` in decision.proto."""
+
+    node_name: str
+    validator: int
+    cluster_id: bytes
+    nodes: int
+    faulty: int
+    version: str
+    voting: bool
+    quorum_reachable: bool
+    open_instances: int
+    decisions: int
+    store_id: bytes
+    peers: tuple[PeerStatus, ...]
+
+
+def status_from_pb(reply: pb.GetStatusReply) -> NodeStatus:
+    """Read a reply."""
+    peers = tuple(
+        PeerStatus(
+            peer.validator,
+            peer.connected,
+            peer.last_heard_ms if peer.HasField("last_heard_ms") else None,
+        )
+        for peer in reply.peers
+    )
+    return NodeStatus(
+        node_name=reply.node_name,
+        validator=reply.validator,
+        cluster_id=reply.cluster_id,
+        nodes=reply.nodes,
+        faulty=reply.faulty,
+        version=reply.version,
+        voting=reply.voting,
+        quorum_reachable=reply.quorum_reachable,
+        open_instances=reply.open_instances,
+        decisions=reply.decisions,
+        store_id=reply.store_id,
+        peers=peers,
+    )

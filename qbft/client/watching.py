@@ -1,0 +1,93 @@
+"""Following decisions as they come: streams that break, stall or lie are taken up elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Generic, TypeVar
+
+from qbft.client.errors import Lied, Refused, Unavailable
+from qbft.client.node import NodeLink
+from qbft.client.retrying import until_available
+
+Told = TypeVar("Told")
+Known = TypeVar("Known")
+
+
+class Watch(Generic[Told, Known]):
+    """One reader's place in a stream that any of several nodes can give.
+
+    Args:
+        links: gives those that may be asked, the best first; raises when there is none.
+        open_: opens a node's stream where the reader stands.
+        check: what a message proves; raises `Lied`.
+        refusals_max: how many nodes may refuse before the reader is told.
+        stall: seconds without a message after which another node is tried.
+    """
+
+    def __init__(
+        self,
+        links: Callable[[], Sequence[NodeLink]],
+        open_: Callable[[NodeLink], AsyncIterator[Told]],
+        check: Callable[[int, Told], Known],
+        *,
+        refusals_max: int,
+        stall: float | None,
+    ) -> None:
+        self._links = links
+        self._open = open_
+        self._check = check
+        self._refusals_max = refusals_max
+        self._stall = stall
+        self._turn = 0
+        self._link: NodeLink | None = None
+        self._stream: AsyncIterator[Told] | None = None
+        self._refused: dict[int, Refused] = {}
+
+    async def next(self) -> Known:
+        """Wait for the next message, however often the stream has to be opened again.
+
+        Raises:
+            Refused: more nodes than may refuse it do.
+            NoNodeLeft: no node is left to ask.
+        """
+        known = await until_available(self._try, lambda _: None)
+        self._refused.clear()
+        return known
+
+    async def _try(self) -> Known:
+        """Read from the stream that is open, or from the next node's."""
+        if self._stream is None or self._link is None:
+            links = self._links()
+            self._link = links[self._turn % len(links)]
+            self._stream = self._open(self._link)
+        node = self._link.node
+        try:
+            async with asyncio.timeout(self._stall):
+                told = await anext(self._stream)
+            return self._check(node, told)
+        except Refused as refused:
+            self._refused[node] = refused
+            if len(self._refused) > self._refusals_max:
+                raise
+            why = str(refused)
+        except Lied as lied:
+            why = str(lied)
+        except TimeoutError:
+            why = f"node {node}: nothing in {self._stall} s"
+        except StopAsyncIteration:
+            why = f"node {node}: the stream has ended"
+        except Unavailable as error:
+            why = str(error)
+        await self._leave()
+        raise Unavailable(why, node=node)
+
+    async def _leave(self) -> None:
+        self._turn += 1
+        await self.close()
+
+    async def close(self) -> None:
+        """End the stream that is open."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()  # type: ignore[attr-defined]

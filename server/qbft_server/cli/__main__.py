@@ -1,0 +1,7 @@
+"""`python -m qbft_server.cli`: the command line without an installed script."""
+
+import sys
+
+from qbft_server.cli.main import main
+
+sys.exit(main())
