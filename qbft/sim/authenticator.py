@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qbft.core import Message, quorum
+from qbft.core import Message, MessageType, quorum
 from qbft.crypto.certificate import Certificate
 from qbft.crypto.proposal import Proposal
 from qbft.crypto.signing import BatchHeader
@@ -50,9 +50,16 @@ class SimAuthenticator:
         return all(map(_is_signed, vote.justification))
 
     def proves(self, certificate: Certificate) -> bool:
-        """Whether a quorum of genuine COMMITs is there."""
-        sources = {commit.source for commit in certificate.commits if _is_signed(commit)}
-        return len(sources) >= self._quorum
+        """Whether it is a quorum of genuine COMMITs that match it, each source once."""
+        sources = {commit.source for commit in certificate.commits}
+        return self._quorum <= len(sources) == len(certificate.commits) and all(
+            _is_signed(commit)
+            and commit.type is MessageType.COMMIT
+            and commit.instance == certificate.instance
+            and commit.round == certificate.round
+            and commit.value == certificate.value
+            for commit in certificate.commits
+        )
 
     def is_proposed(self, proposal: Proposal) -> bool:
         """Believe any proposal."""

@@ -1,0 +1,244 @@
+"""After a decision (HARDENING U1, U2, W4; SCENARIOS K20)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from replica_builders import (
+    COMMIT,
+    PP,
+    PREPARE,
+    Rig,
+    certificate,
+    instance,
+    own_section,
+    proposal,
+    round_change,
+    sent_to,
+    vote,
+    votes,
+)
+
+from qbft.core import Proof
+from qbft.crypto.certificate import Certificate
+from qbft.errors import InvariantViolation
+from qbft.replica.limits import ReplicaLimits
+from qbft.sim.disk import SimDisk
+
+V, W = proposal(b"v"), proposal(b"w")
+
+
+def decided_rig(**limits: int) -> Rig:
+    """Validator 1, which has decided v in round 1 with the COMMITs of 0, 1 and 2."""
+    rig = Rig(1, limits=ReplicaLimits(**limits))
+    rig.receive(0, own_section(vote(PP, 0, V), vote(PREPARE, 0, V), proposals=(V,)))
+    rig.receive(2, own_section(vote(PREPARE, 2, V), vote(COMMIT, 2, V)))
+    rig.receive(0, own_section(vote(COMMIT, 0, V)))
+    assert rig.disk.get(instance()).value == b"v"
+    return rig
+
+
+@pytest.mark.parametrize("kind", [PP, PREPARE, COMMIT])
+def test_a_late_vote_for_the_decision_costs_nothing(
+    kind: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """U1: recent decided ids stay in memory: no signature is checked, no store is asked."""
+    rig = decided_rig()
+    forged = replace(vote(kind, 3, V), proof=Proof())
+    monkeypatch.setattr(SimDisk, "get", lambda self, which: pytest.fail("the store was asked"))
+    for frame in (own_section(forged), own_section(forged, relayed=(forged,))):
+        assert rig.receive(3, frame).frames == []
+    assert rig.rejected == []
+
+
+LATE = {
+    "round change": round_change(3, 2),
+    "another value": vote(PREPARE, 3, W),
+    "another round": vote(COMMIT, 3, V, 2),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+@pytest.mark.parametrize("recent", [True, False])
+def test_anything_else_is_answered_by_the_certificate(name: str, *, recent: bool) -> None:
+    """U2: unicast, whether the decision is recent or long ago."""
+    rig = decided_rig(**({} if recent else {"recent_decisions_max": 0}))
+    for frame in (own_section(LATE[name]), own_section(LATE[name], relayed=(LATE[name],))):
+        turn = rig.receive(3, frame)
+        assert {c.value for c in sent_to(turn, 3, "certificates")} == {V.digest}
+        assert {to for to, _ in turn.frames} == {3}
+
+
+def test_a_peer_is_served_for_ever_but_paced() -> None:
+    """SCENARIOS K20, D3: a token bucket by time, never a lifetime cap: 1 per 200 ms, burst 4."""
+    rig = decided_rig()
+    rig.wait(1_000)
+    served = [
+        len(sent_to(rig.receive(3, own_section(round_change(3, 2))), 3, "certificates"))
+        for _ in range(10)
+    ]
+    assert served == [1] * 4 + [0] * 6
+    for _ in range(50):
+        rig.now += 200
+        turn = rig.receive(3, own_section(round_change(3, 2)))
+        assert len(sent_to(turn, 3, "certificates")) == 1
+
+
+def test_one_peers_questions_do_not_use_up_anothers_answers() -> None:
+    """U2: the bucket is per peer."""
+    rig = decided_rig()
+    for _ in range(10):
+        rig.receive(3, own_section(round_change(3, 2)))
+    turn = rig.receive(0, own_section(round_change(0, 2)))
+    assert len(sent_to(turn, 0, "certificates")) == 1
+
+
+def test_a_silent_peer_gets_one_certificate() -> None:
+    """U1: a peer whose COMMIT has not come within 100 ms, without value bytes; once."""
+    rig = decided_rig()
+    assert rig.wait(99) == []
+    turns = rig.wait(1)
+    assert [c.value for c in sent_to(turns, 3, "certificates")] == [V.digest]
+    assert sent_to(turns, 3, "proposals") == []
+    assert [to for turn in turns for to, _ in turn.frames] == [3]
+    assert not any(turn.frames for turn in rig.wait(10_000))
+
+
+def test_a_peer_that_commits_in_time_gets_nothing() -> None:
+    """U1: on the happy path nothing is pushed; the COMMIT need not even be verified."""
+    rig = decided_rig()
+    rig.now += 50
+    rig.receive(3, own_section(vote(COMMIT, 3, V)))
+    assert not any(turn.frames for turn in rig.wait(1_000))
+
+
+def test_nobody_can_speak_for_a_silent_peer() -> None:
+    """A relayed COMMIT does not show that its source is there: here its proof is not checked."""
+    rig = decided_rig()
+    rig.receive(2, relayed=(replace(vote(COMMIT, 3, V), proof=Proof()),))
+    assert [c.value for c in sent_to(rig.wait(100), 3, "certificates")] == [V.digest]
+
+
+def test_what_was_learnt_is_not_pushed_on() -> None:
+    """U1: a node that catches up on a thousand decisions does not tell all peers of each."""
+    rig = Rig(1)
+    rig.receive(3, certificates=(certificate(V, (0, 2, 3)),), proposals=(V,))
+    rig.receive(2, proposals=(proposal(b"x", 1),))
+    rig.receive(3, certificates=(certificate(proposal(b"x", 1), (0, 2, 3)),))
+    assert rig.disk.end == 2
+    assert [c for turn in rig.wait(300) for _, f in turn.frames for c in f.certificates] == []
+
+
+def test_a_certificate_decides_an_open_instance() -> None:
+    """U4: it enters the engine as DECIDED (SCENARIOS C10, M11)."""
+    rig = Rig(1)
+    rig.receive(2, proposals=(V,))
+    rig.receive(3, certificates=(certificate(V, (0, 2, 3), 5),))
+    assert rig.disk.get(instance()).certificate.round == 5
+    assert rig.replica.status().open_instances == 0
+
+
+def bad(**changes: object) -> Certificate:
+    """A certificate with something wrong."""
+    return replace(certificate(V, (0, 2, 3)), **changes)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        bad(commits=votes(COMMIT, (0, 2), V)),
+        bad(commits=(*votes(COMMIT, (0, 2), V), vote(COMMIT, 2, V))),
+        bad(commits=tuple(replace(c, proof=Proof()) for c in votes(COMMIT, (0, 2, 3), V))),
+        bad(commits=votes(COMMIT, (0, 2, 3), W)),
+        bad(commits=votes(COMMIT, (0, 2, 3), V, 2)),
+        bad(commits=votes(PREPARE, (0, 2, 3), V)),
+        bad(commits=votes(COMMIT, (0, 2, 3), proposal(b"v", 7))),
+        bad(instance="not of the service"),
+    ],
+)
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_forged_certificate_is_counted_and_does_nothing(
+    forged: Certificate, *, is_open: bool
+) -> None:
+    """SCENARIOS G10, C8: believe nothing but a certificate; a good one later still decides."""
+    rig = Rig(1)
+    if is_open:
+        rig.receive(2, proposals=(V,))
+    rig.receive(3, certificates=(forged,), proposals=(V,) if is_open else ())
+    assert rig.disk.get(instance()) is None
+    assert rig.rejected == [("bad_certificate", 3)]
+    rig.receive(3, certificates=(certificate(V, (0, 2, 3)),))
+    rig.receive(3, proposals=(V,))
+    assert rig.disk.get(instance()).value == b"v"
+
+
+def test_two_decisions_stop_the_node() -> None:
+    """W4: another digest, proven, means that agreement is broken: stop and raise the alarm."""
+    rig = decided_rig()
+    with pytest.raises(InvariantViolation, match="two decisions of t/0"):
+        rig.receive(3, certificates=(certificate(W, (0, 2, 3)),))
+
+
+def test_two_decisions_stop_the_node_before_the_bytes_are_there() -> None:
+    """W4, while the first is still on its way to the disk."""
+    rig = Rig(1)
+    rig.receive(3, certificates=(certificate(V, (0, 2, 3)),))
+    with pytest.raises(InvariantViolation, match="two decisions"):
+        rig.receive(2, certificates=(certificate(W, (0, 2, 3)),))
+
+
+def test_another_certificate_for_the_same_value_is_legitimate() -> None:
+    """W4: of another round or other signers; it is dropped, and the first one stays."""
+    rig = decided_rig()
+    rig.receive(3, certificates=(certificate(V, (0, 2, 3), 4),))
+    assert rig.disk.get(instance()).certificate.round == 1
+    assert rig.rejected == []
+
+
+def test_a_forged_contradiction_does_not_stop_the_node() -> None:
+    """Only a proven second decision is one."""
+    rig = decided_rig()
+    forged = replace(certificate(W, (0, 2, 3)), commits=votes(COMMIT, (0, 2), W))
+    rig.receive(3, certificates=(forged,))
+    assert rig.rejected == [("bad_certificate", 3)]
+
+
+def test_bare_certificates_are_paid_by_whoever_gives_them() -> None:
+    """DESIGN, bounds: one peer's certificates without bytes leave room for another's."""
+    rig = Rig(1, limits=ReplicaLimits(bare_certificates_per_peer_max=2))
+    for height in range(3):
+        rig.receive(3, certificates=(certificate(proposal(b"v", height), (0, 2, 3)),))
+    assert rig.rejected == [("certificate_budget", 3)]
+    rig.receive(2, certificates=(certificate(proposal(b"v", 2), (0, 2, 3)),))
+    for height in range(3):
+        rig.receive(0, proposals=(proposal(b"v", height),))
+    assert rig.disk.end == 3
+    rig.receive(3, certificates=(certificate(proposal(b"v", 9), (0, 2, 3)),))
+    assert len(rig.rejected) == 1
+
+
+def test_an_own_decision_needs_no_budget() -> None:
+    """What an own engine decided is always kept, bytes or not."""
+    rig = Rig(1, limits=ReplicaLimits(bare_certificates_per_peer_max=0))
+    rig.receive(2, proposals=(W,))
+    for source in (0, 2, 3):
+        rig.receive(source, own_section(vote(COMMIT, source, V)))
+    rig.receive(2, proposals=(V,))
+    assert rig.disk.get(instance()).value == b"v"
+
+
+def test_the_memory_of_recent_decisions_is_bounded() -> None:
+    """DESIGN, bounds."""
+    rig = Rig(1, limits=ReplicaLimits(recent_decisions_max=2))
+    for height in range(5):
+        what = proposal(b"v", height)
+        rig.receive(3, certificates=(certificate(what, (0, 2, 3)),), proposals=(what,))
+    assert [rig.replica._aftermath.is_recent(instance(h)) for h in range(5)] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert rig.disk.end == 5

@@ -1,0 +1,230 @@
+"""Re-sending and acknowledging (HARDENING D5, U5; DESIGN, reliable links)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from replica_builders import (
+    COMMIT,
+    PP,
+    PREPARE,
+    Rig,
+    carry_until_decided,
+    instance,
+    kinds,
+    letters,
+    link_all,
+    own_section,
+    proposal,
+    round_change,
+    sent_to,
+    signed_by,
+    vote,
+)
+
+from qbft.core import Message
+from qbft.crypto.proposal import Proposal
+from qbft.replica.limits import ReplicaLimits
+from qbft.replica.turn import Turn
+
+V = proposal(b"v")
+
+
+def resent(turns: Turn | Sequence[Turn], peer: int) -> list[Message]:
+    """The votes sent again to a peer."""
+    return sent_to(turns, peer, "relayed")
+
+
+def covers(turns: Turn | Sequence[Turn], peer: int) -> list[int]:
+    """The promises made to a peer."""
+    return [frame.covers for frame in letters(turns, peer) if frame.covers]
+
+
+def voting_rig(**limits: int) -> Rig:
+    """Validator 1, which has PREPAREd v; its vote has number 1."""
+    rig = Rig(1, limits=ReplicaLimits(**limits))
+    rig.receive(0, own_section(vote(PP, 0, V), proposals=(V,)))
+    assert kinds(rig.turns) == [("PREPARE", 1)]
+    return rig
+
+
+def test_an_unacknowledged_vote_is_sent_again_and_again_at_a_pace() -> None:
+    """U5: until decided, at every 500 ms, with the proposal, the very same vote."""
+    rig = voting_rig()
+    (own,) = signed_by(rig.turns)
+    turns = rig.wait(999)
+    assert [v.proof.signature for v in resent(turns, 3)] == [own.proof.signature]
+    assert sent_to(turns, 3, "proposals") == [V]
+    assert covers(turns, 3) == [1]
+
+
+def test_an_acknowledged_vote_is_not_sent_again() -> None:
+    """U5: incrementally, per peer."""
+    rig = voting_rig()
+    rig.wait(500)
+    rig.receive(3, acknowledged=1)
+    turns = rig.wait(499)
+    assert resent(turns, 3) == []
+    turns = rig.wait(1)
+    assert resent(turns, 3) == []
+    assert [v.type for v in resent(turns, 2)] == [PREPARE]
+
+
+def test_a_frame_that_covers_is_acknowledged() -> None:
+    """The receiver lacks none of the sender's current votes up to there, and says so."""
+    rig = voting_rig()
+    turn = rig.receive(0, relayed=(vote(PREPARE, 0, V),), covers=17)
+    assert [frame.acknowledged for frame in letters(turn, 0)] == [17]
+
+
+def test_a_new_link_begins_from_nothing() -> None:
+    """An acknowledgement belongs to one life of a process: a restarted peer acknowledges 0."""
+    rig = voting_rig()
+    rig.wait(500)
+    rig.receive(3, acknowledged=1)
+    rig.replica.link_up(3, rig.now)
+    assert [v.type for v in resent(rig.turn(), 3)] == [PREPARE]
+
+
+def test_a_word_from_the_life_before_counts_for_nothing() -> None:
+    """A stale acknowledgement, read after the link came up anew, must not hide what is lost.
+
+    Frames that the peer sent before it crashed may still wait here when its new link is reported.
+    """
+    rig = voting_rig(resend_votes_per_frame_max=1)
+    for height in (1, 2, 3):
+        rig.receive(2, proposals=(proposal(b"v", height),))
+        rig.wait(1_000)
+    rig.replica.link_up(3, rig.now)
+    sent = covers(rig.turn(), 3)[0]
+    rig.receive(3, acknowledged=10**6)
+    assert rig.replica._peers[3].acknowledged == sent
+
+
+def test_the_next_frame_goes_when_the_last_is_acknowledged() -> None:
+    """U5: paced by what the peer acknowledges, not only by the tick, until all is there."""
+    rig = voting_rig(resend_votes_per_frame_max=2)
+    for height in range(1, 7):
+        rig.receive(0, own_section(vote(PP, 0, V), proposals=(proposal(b"v", 4 * height),)))
+    for height in range(1, 7):
+        rig.receive(0, own_section(vote(PP, 0, proposal(b"v", 4 * height))))
+    rig.replica.link_up(3, rig.now)
+    turn = rig.turn()
+    heights = [v.instance.height for v in resent(turn, 3)]
+    rounds = 0
+    while promised := covers(turn, 3):
+        rounds += 1
+        turn = rig.receive(3, acknowledged=promised[-1])
+        heights += [v.instance.height for v in resent(turn, 3)]
+        assert len(resent(turn, 3)) <= 2
+    assert heights == [0, 4, 8, 12, 16, 20, 24]
+    assert rounds == 4
+
+
+def test_a_promise_never_goes_beyond_what_was_sent() -> None:
+    """Votes that are too young to be sent again are not covered."""
+    rig = voting_rig()
+    rig.wait(400)
+    rig.receive(0, proposals=(proposal(b"w", 4),))
+    rig.receive(0, own_section(vote(PP, 0, proposal(b"w", 4))))
+    assert len(kinds(rig.turns)) == 2
+    assert covers(rig.wait(599), 3) == [1]
+
+
+def test_what_is_current_is_sent_and_nothing_else() -> None:
+    """DESIGN: the votes of the highest round, the highest ROUND-CHANGE, the highest COMMIT."""
+    rig = voting_rig()
+    rig.receive(0, own_section(vote(PREPARE, 0, V)))
+    rig.receive(2, own_section(vote(PREPARE, 2, V)))
+    rig.wait(1_000 + 2_000)
+    assert [k for k in kinds(rig.turns) if k[1] <= 3] == [
+        ("PREPARE", 1),
+        ("COMMIT", 1),
+        ("ROUND_CHANGE", 2),
+        ("ROUND_CHANGE", 3),
+    ]
+    rig.replica.link_up(3, rig.now)
+    assert [(v.type.name, v.round) for v in resent(rig.turn(), 3)] == [
+        ("COMMIT", 1),
+        ("ROUND_CHANGE", 3),
+    ]
+
+
+def test_own_votes_are_not_remembered_for_ever() -> None:
+    """Bounds: after a hundred rounds only the current votes are in memory; the journal has all."""
+    rig = Rig(1)
+    rig.receive(0, proposals=(V,))
+    for round_ in range(2, 102):
+        for source in (2, 3):
+            rig.receive(source, own_section(round_change(source, round_)))
+    (opened,) = rig.replica._open.values()
+    assert len(opened.votes.current) == 1
+    assert len(rig.replica._resender) == 1
+
+
+def test_a_decided_instance_is_not_sent_again() -> None:
+    """U5 ends with the decision."""
+    rig = voting_rig()
+    rig.receive(0, own_section(vote(PREPARE, 0, V)))
+    rig.receive(2, own_section(vote(PREPARE, 2, V)))
+    for source in (0, 2):
+        rig.receive(source, own_section(vote(COMMIT, source, V)))
+    assert rig.disk.get(instance()) is not None
+    rig.replica.link_up(3, rig.now)
+    assert resent(rig.turn(), 3) == []
+    assert len(rig.replica._resender) == 0
+
+
+def test_resending_is_bounded_in_bytes() -> None:
+    """Bounds: votes with large values share a frame only up to its limit; none is left out."""
+    rig = Rig(1, limits=ReplicaLimits(resend_value_bytes_per_frame_max=1_000))
+    for height in range(6):
+        rig.receive(2, proposals=(Proposal(instance(height), bytes(600)),))
+    rig.wait(1_000)
+    rig.replica.link_up(3, rig.now)
+    turn = rig.turn()
+    assert sum(len(p.value) for p in sent_to(turn, 3, "proposals")) == 1_200
+    assert len(resent(turn, 3)) == 2
+
+
+def test_votes_with_justifications_count_for_what_they_nest() -> None:
+    """Bounds: a ROUND-CHANGE carries a quorum of PREPAREs."""
+    rig = Rig(1, limits=ReplicaLimits(resend_votes_per_frame_max=9))
+    for height in range(0, 24, 4):
+        what = proposal(b"v", height)
+        rig.receive(0, own_section(vote(PP, 0, what), vote(PREPARE, 0, what), proposals=(what,)))
+        rig.receive(2, own_section(vote(PREPARE, 2, what)))
+    rig.wait(1_000)
+    rig.replica.link_up(3, rig.now)
+    sent = resent(rig.turn(), 3)
+    assert 1 <= sum(1 + len(v.justification) for v in sent) <= 9
+
+
+def test_a_tick_sends_no_more_when_many_instances_are_stalled() -> None:
+    """DESIGN, async: what a tick looks at does not grow with what is open."""
+    rig = Rig(1)
+    for height in range(1_500):
+        rig.receive(2, proposals=(proposal(b"v", height),))
+    rig.wait(1_000)
+    rig.settle()
+    assert rig.replica.status().open_instances == 1_500
+    before = len(rig.turns)
+    rig.wait(500)
+    for turn in rig.turns[before:]:
+        for peer in (0, 2, 3):
+            assert len(resent(turn, peer)) <= 128
+            assert len(sent_to(turn, peer, "wanted_decisions")) <= 256 + 256
+
+
+def test_one_open_correct_node_opens_all() -> None:
+    """DESIGN, opening: with its votes a node re-sends the proposal; a lost forward stalls nothing.
+
+    Also where the value is too large to travel with a vote.
+    """
+    limits = ReplicaLimits(proposal_bytes_per_frame_max=10)
+    large = Proposal(instance(), b"large " * 10)
+    rigs = [Rig(index, limits=limits) for index in range(4)]
+    rigs[2].receive(3, proposals=(large,))
+    link_all(rigs)
+    carry_until_decided(rigs)
+    assert {rig.disk.get(instance()).value for rig in rigs} == {large.value}
