@@ -79,6 +79,9 @@ class Outbox:
             letter.proposals[key] = proposal
             letter.value_bytes += len(proposal.value)
 
+    def __bool__(self) -> bool:
+        return bool(self._letters)
+
     def seal(self) -> list[tuple[int | None, Frame]]:
         """Give all frames, by peer, and begin anew."""
         sealed: list[tuple[int | None, Frame]] = [

@@ -560,8 +560,11 @@ class Replica:
 
     @property
     def next_due_ms(self) -> int | None:
-        """When something is due: the rest of a frame, a timer, a late certificate, the tick."""
-        if self._backlog:
+        """When something is due: the rest of a frame, a timer, a late certificate, the tick.
+
+        What a decision made this node ask for, once it was durable, is due at once too.
+        """
+        if self._backlog or self._outbox:
             return self._now_ms
         due = [self._deadlines[0][0]] if self._deadlines else []
         late = self._aftermath.next_due_ms
@@ -744,6 +747,7 @@ class Replica:
 
     def turn_done(self, now_ms: int) -> None:
         """Publish the decisions that are durable now, and tell whoever waited."""
+        self._now_ms = now_ms
         settling = list(self._conclusions.settling.values())
         if not settling:
             return
