@@ -1,0 +1,198 @@
+"""Real nodes killed at labelled points, and what they say afterwards (SCENARIOS, group K).
+
+Each test starts four processes with mutual TLS and fsync on; some of them kill themselves, as
+`kill -9` does, at a labelled point of the journal or the sender. Afterwards every journal is read
+and held against the oracle: no vote was ever contradicted, in any life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+from e2e.journal_audit import audit
+from e2e.service_clients import question, stub_of
+
+from qbft.client import Client
+from qbft.core import InstanceId, Message, MessageType
+from qbft.crypto.roster import service_leader
+from qbft.wire.v1 import decision_pb2 as pb
+from qbft_server.local import LocalCluster
+
+pytestmark = pytest.mark.e2e
+
+TOPIC = "crash"
+FAST = {"QBFT_TIMER__FIRST_ROUND_MS": "400", "QBFT_LOG__LEVEL": "warning"}
+SECONDS = 40.0
+
+
+def kill_at(label: str, kind: str, nth: int = 1) -> dict[str, str]:
+    """The environment of a node that kills itself at the nth passage of that point."""
+    return {"QBFT_TEST_FAULTS": "1", "QBFT_TEST_KILL_AT": f"{label}:{nth}:{kind}"}
+
+
+def heights_led_by(cluster: LocalCluster, node: int) -> Iterator[int]:
+    """Heights at which that node leads the first round."""
+    leader = service_leader(cluster.cluster.roster)
+    return (height for height in count() if leader(InstanceId(TOPIC, height), 1) == node)
+
+
+@asynccontextmanager
+async def cluster_with_faults(
+    directory: Path, faults: Mapping[int, Mapping[str, str]]
+) -> AsyncIterator[LocalCluster]:
+    """Four nodes that are ready; those with faults will kill themselves."""
+    async with LocalCluster.create(directory / "cluster", environment=FAST) as cluster:
+        for node in range(4):
+            await cluster.start(node, environment=faults.get(node))
+        await cluster.wait_until_ready()
+        yield cluster
+
+
+async def decided_everywhere(cluster: LocalCluster, height: int) -> set[bytes]:
+    """Wait until each node alone has decided; give the values."""
+    values = set()
+    for node in range(4):
+        async with stub_of(cluster, node) as stub, asyncio.timeout(SECONDS):
+            while True:
+                reply = await stub.GetDecision(
+                    question(TOPIC, height), timeout=SECONDS, wait_for_ready=True
+                )
+                if reply.state == pb.DECISION_STATE_DECIDED:
+                    break
+                await asyncio.sleep(0.05)
+            values.add(reply.decision.value)
+    return values
+
+
+async def stop_and_audit(cluster: LocalCluster) -> dict[int, list[Message]]:
+    """Stop all nodes and read their journals."""
+    codes = await asyncio.gather(*(cluster.stop(node) for node in range(4)))
+    assert codes == [0, 0, 0, 0]
+    return audit(cluster.directory, cluster.cluster)
+
+
+def votes(audited: list[Message], height: int, kind: MessageType) -> list[Message]:
+    """A node's votes of one kind for one height."""
+    instance = InstanceId(TOPIC, height)
+    return [vote for vote in audited if vote.instance == instance and vote.type is kind]
+
+
+@pytest.mark.parametrize("label", ["before_append", "after_fsync", "after_first_send"])
+@pytest.mark.parametrize("kind", ["PREPARE", "COMMIT", "ROUND_CHANGE", "PRE_PREPARE"])
+async def test_a_node_killed_around_a_vote_never_contradicts_it(
+    tmp_path: Path, kind: str, label: str
+) -> None:
+    """SCENARIOS K1 to K12: killed before the append, after the fsync, after one peer has the vote.
+
+    The others decide without it; restarted it takes up where its journal ends, learns the decision,
+    and has signed each slot once. After the append the vote is there, before it it is not.
+    """
+    victim = 1
+    leader = victim if kind == "PRE_PREPARE" else 0
+    async with cluster_with_faults(tmp_path, {victim: kill_at(label, kind)}) as cluster:
+        heights = heights_led_by(cluster, leader)
+        if kind == "ROUND_CHANGE":
+            await cluster.kill(leader)
+        async with Client(cluster.cluster) as client, asyncio.TaskGroup() as proposing:
+            proposed = []
+            # A node that hears the decision before the PRE-PREPARE need not vote: ask again.
+            dying = proposing.create_task(cluster.wait(victim))
+            async with asyncio.timeout(SECONDS):
+                while not dying.done():
+                    height = next(heights)
+                    deciding = client.propose(TOPIC, height, b"%d" % height, timeout=SECONDS)
+                    proposed.append((height, proposing.create_task(deciding)))
+                    await asyncio.wait((dying,), timeout=2.0)
+            if kind == "ROUND_CHANGE":
+                await cluster.start(leader)
+            await cluster.start(victim)
+        for height, decided in proposed:
+            assert await decided_everywhere(cluster, height) == {decided.result().value}
+        audited = await stop_and_audit(cluster)
+    if label != "before_append":
+        mine = [vote for vote in audited[victim] if vote.type is MessageType[kind]]
+        assert mine, "the vote that was durable at the kill is not in the journal"
+
+
+@pytest.mark.parametrize("label", ["before_append", "after_fsync"])
+async def test_a_node_killed_at_its_decision_decides_the_same_again(
+    tmp_path: Path, label: str
+) -> None:
+    """SCENARIOS K13, K14: killed before the decision is durable, and before its client hears it."""
+    async with cluster_with_faults(tmp_path, {0: kill_at(label, "DECISION")}) as cluster:
+        height = next(heights_led_by(cluster, 0))
+        async with Client(cluster.cluster) as client:
+            deciding = asyncio.create_task(client.propose(TOPIC, height, b"once", timeout=SECONDS))
+            async with asyncio.timeout(SECONDS):
+                await cluster.wait(0)
+            await cluster.start(0)
+            assert (await deciding).value == b"once"
+            again = await client.propose(TOPIC, height, b"once", timeout=SECONDS)
+        assert again.value == b"once"
+        assert await decided_everywhere(cluster, height) == {b"once"}
+        await stop_and_audit(cluster)
+
+
+@pytest.mark.parametrize(
+    ("faults", "commits_min"),
+    [
+        ({n: kill_at("after_fsync", "COMMIT") for n in (0, 1)}, 2),
+        ({n: kill_at("before_append", "DECISION") for n in range(4)}, 3),
+    ],
+    ids=["K15", "K16"],
+)
+async def test_all_killed_after_commits_decide_only_that_value(
+    tmp_path: Path, faults: dict[int, dict[str, str]], commits_min: int
+) -> None:
+    """SCENARIOS K15, K16: all four are killed when so many COMMITs are durable, none decided.
+
+    A client then proposes another value: what was committed is decided all the same.
+    """
+    async with cluster_with_faults(tmp_path, faults) as cluster:
+        height = next(heights_led_by(cluster, 0))
+        async with Client(cluster.cluster) as client:
+            deciding = asyncio.create_task(
+                client.propose(TOPIC, height, b"committed", timeout=SECONDS)
+            )
+            async with asyncio.timeout(SECONDS):
+                for node in list(faults)[: commits_min - 1]:
+                    await cluster.wait(node)
+            for node in cluster.running:
+                await cluster.kill(node)
+            deciding.cancel()
+            await asyncio.gather(deciding, return_exceptions=True)
+        committed = [
+            node
+            for node, audited in audit(cluster.directory, cluster.cluster).items()
+            if votes(audited, height, MessageType.COMMIT)
+        ]
+        assert len(committed) >= commits_min
+        await cluster.start()
+        await cluster.wait_until_ready()
+        async with Client(cluster.cluster) as client:
+            decision = await client.propose(TOPIC, height, b"another", timeout=SECONDS)
+        assert decision.value == b"committed"
+        assert await decided_everywhere(cluster, height) == {b"committed"}
+        await stop_and_audit(cluster)
+
+
+async def test_a_torn_record_is_cut_off_and_nothing_is_signed_twice(tmp_path: Path) -> None:
+    """SCENARIOS K21: half a record at the end of the journal, as a power cut leaves it."""
+    async with cluster_with_faults(tmp_path, {}) as cluster:
+        async with Client(cluster.cluster) as client:
+            await client.propose(TOPIC, 1, b"before", timeout=SECONDS)
+            await cluster.kill(2)
+            segments = cluster.directory / "node-2" / "data" / "journal"
+            last = max(segments.glob("*.segment"))
+            whole = last.read_bytes()
+            last.write_bytes(whole + whole[-100:-60])
+            await cluster.start(2)
+            await cluster.wait_until_ready(2)
+            await client.propose(TOPIC, 2, b"after", timeout=SECONDS)
+        assert await decided_everywhere(cluster, 2) == {b"after"}
+        await stop_and_audit(cluster)
