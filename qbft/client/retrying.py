@@ -63,13 +63,21 @@ def failure(
     A full node says when to come back; a RESOURCE_EXHAUSTED that does not is gRPC's own, for a
     message that is too large, and final.
     """
-    message = message[:MESSAGE_CHARACTERS_MAX]
+    message = _without_grpc_chatter(message)[:MESSAGE_CHARACTERS_MAX]
     if code is grpc.StatusCode.ALREADY_EXISTS:
         return Conflict(message, code=code.name, node=node, first_digest=first_digest)
     if code in _FINAL or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and not retry_ms):
         return Refused(message, code=code.name, node=node)
     retry_ms = min(retry_ms, PUSHBACK_MS_MAX)
     return Unavailable(f"node {node}: {code.name}: {message}", node=node, retry_ms=retry_ms)
+
+
+def _without_grpc_chatter(message: str) -> str:
+    """What failed last, where gRPC tells of a connection it could not make."""
+    prefix, found, last = message.partition("; last error: UNKNOWN: ")
+    return (
+        f"cannot connect: {last}" if found and prefix.startswith("failed to connect") else message
+    )
 
 
 def _milliseconds(text: str | bytes | None) -> int:

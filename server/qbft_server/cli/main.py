@@ -1,28 +1,96 @@
-"""The commands of `qbft`."""
+"""The `qbft` command: what commands there are, and how each failure ends.
+
+Modules that a command needs are imported when it runs, so that `qbft verify` is quick and needs
+neither gRPC nor a server.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-app = typer.Typer()
+from qbft.errors import QbftError
+from qbft_server.cli import asking, operating
+from qbft_server.cli.exits import ExitCode, exit_code_of, one_line
+
+EXIT_CODES = """Exit codes: 0 done · 1 the answer is no (not decided, not genuine, differs) ·
+2 usage, configuration or input · 3 no answer in time · 4 refused by nodes · 5 any other failure ·
+130 interrupted. Every failure is one line on standard error."""
+
+app = typer.Typer(
+    name="qbft",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
-@app.callback()
-def root() -> None:
-    """A decision service."""
+def _print_version(asked: bool) -> None:
+    if asked:
+        from qbft_server.version import VERSION
+
+        typer.echo(f"qbft {VERSION}")
+        raise typer.Exit
 
 
-@app.command()
-def node(config: Path) -> None:
-    """Run a node."""
-    from qbft_server.node import main as run_node
+@app.callback(invoke_without_command=True, epilog=EXIT_CODES)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A Byzantine-fault-tolerant decision service: run nodes, propose, read, check certificates."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(ExitCode.USAGE)
 
-    raise typer.Exit(run_node(config))
+
+for _command in (
+    operating.init,
+    operating.keygen,
+    operating.node,
+    asking.propose,
+    asking.get,
+    asking.watch,
+    operating.verify,
+    asking.status,
+    operating.parity,
+    operating.demo,
+):
+    app.command()(_command)
+app.command("list")(asking.list_)
 
 
-def main() -> int:
-    """Run the command line."""
-    app()
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code."""
+    try:
+        code = app(args=arguments, prog_name="qbft", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else ExitCode.OK
+    except typer.TyperException as error:
+        return _end(error.format_message(), error.exit_code)
+    except BrokenPipeError:  # whoever read our output has left: nothing to tell them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except QbftError as error:
+        return _end(str(error), exit_code_of(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _end(f"{where}{error.strerror or error}", ExitCode.FAILED)
+    except (KeyboardInterrupt, typer.Abort):
+        return _end("interrupted", ExitCode.INTERRUPTED)
+    except Exception:  # noqa: BLE001 - a bug: told in full, and never mistaken for an answer
+        traceback.print_exc()
+        return ExitCode.FAILED
+
+
+def _end(message: str, code: int) -> int:
+    sys.stderr.write(f"qbft: {one_line(message)}\n")
+    return code

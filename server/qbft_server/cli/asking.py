@@ -1,0 +1,354 @@
+"""Commands that ask a cluster: propose, get, list, watch, status.
+
+gRPC is imported when one of them runs, not before: the others do without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+
+import typer
+
+from qbft.cluster import Cluster
+from qbft_server.cli.exits import CommandError, ExitCode, one_line
+from qbft_server.cli.options import (
+    TIMEOUT_SECONDS,
+    AccessOption,
+    ClusterOption,
+    FromOption,
+    InstanceArgument,
+    JsonOption,
+    NodeOption,
+    OutOption,
+    TimeoutOption,
+    TopicArgument,
+    read_file,
+    read_instance,
+    read_topic,
+)
+from qbft_server.cli.output import (
+    console,
+    decision_facts,
+    decision_record,
+    print_facts,
+    print_json,
+    shown_value,
+    write_whole,
+)
+
+if TYPE_CHECKING:
+    from qbft.client import Client, ClientError, NodeStatus
+    from qbft.core import InstanceId
+    from qbft.decision import Decision
+    from qbft.verify import VerifiedDecision
+
+T = TypeVar("T")
+VALUE_BYTES_MAX = 64 << 20
+"""The most that any node can be configured for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Whom to ask, how, and for how long."""
+
+    cluster: Path
+    access: Path | None = None
+    timeout: float = TIMEOUT_SECONDS
+    proposer_key: Path | None = None
+    node: int | None = None
+
+    def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Do this with a client.
+
+        Raises:
+            CommandError: what the client meets, with the exit code for it.
+            ClusterError: the cluster file, or a key, is not usable.
+        """
+        from qbft.client import Client, ClientError
+        from qbft_server.cli.credentials import load_proposer_key, read_access
+
+        cluster = Cluster.load(self.cluster)
+        if self.node is not None and self.node >= len(cluster.validators):
+            last = len(cluster.validators) - 1
+            raise CommandError(f"--node {self.node}: allowed is 0 to {last}", ExitCode.USAGE)
+        key = None if self.proposer_key is None else load_proposer_key(self.proposer_key)
+        access = None if self.access is None else read_access(self.access)
+
+        async def use() -> T:
+            async with Client(cluster, access=access, proposer=key, timeout=self.timeout) as client:
+                return await work(client)
+
+        try:
+            return asyncio.run(use())
+        except ClientError as error:
+            raise CommandError(str(error), exit_code_of_client(error)) from error
+
+
+def exit_code_of_client(error: ClientError) -> ExitCode:
+    """How a command ends that a client's failure ends."""
+    from qbft.client import NoDecision, Refused
+
+    match error:
+        case NoDecision():
+            return ExitCode.NEGATIVE
+        case Refused():
+            return ExitCode.REFUSED
+        case _:
+            return ExitCode.UNAVAILABLE
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def propose(
+    instance: InstanceArgument,
+    cluster: ClusterOption,
+    value: Annotated[str | None, typer.Argument(help="The value, as text.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", "-f", help="The value is this file's bytes; - reads standard input."
+        ),
+    ] = None,
+    proposer_key: Annotated[
+        Path | None, typer.Option(help="Sign as the proposer with this key (`qbft keygen`).")
+    ] = None,
+    out: OutOption = None,
+    timeout: TimeoutOption = TIMEOUT_SECONDS,
+    access: AccessOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Have a value decided; prints what was decided, which may be another's proposal."""
+    target = read_instance(instance)
+    data = _read_value(value, file)
+    asking = Asking(cluster, access, timeout, proposer_key)
+    decision = asking.run(lambda client: client.propose(target.topic, target.height, data))
+    _print_decision(decision, out, as_json=json, own=decision.own)
+
+
+def get(
+    instance: InstanceArgument,
+    cluster: ClusterOption,
+    quorum: Annotated[
+        bool, typer.Option("--quorum", help="Ask f+1 nodes, one of which is honest.")
+    ] = False,
+    node: NodeOption = None,
+    out: OutOption = None,
+    timeout: TimeoutOption = TIMEOUT_SECONDS,
+    access: AccessOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Read a decision; exit code 1 where there is none."""
+    from qbft.client import NoDecision
+
+    target = read_instance(instance)
+    asking = Asking(cluster, access, timeout, node=node)
+    try:
+        decision = asking.run(
+            lambda client: client.get(target.topic, target.height, quorum=quorum, node=node)
+        )
+    except CommandError as error:
+        if json and isinstance(error.__cause__, NoDecision):
+            state = {"Undecided": "undecided", "Unknown": "unknown", "BelowMark": "below_mark"}
+            print_json({"instance": str(target), "state": state[type(error.__cause__).__name__]})
+        raise
+    _print_decision(decision, out, as_json=json)
+
+
+def list_(
+    topic: TopicArgument,
+    cluster: ClusterOption,
+    from_height: FromOption = 0,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1_000,
+    node: NodeOption = None,
+    timeout: TimeoutOption = TIMEOUT_SECONDS,
+    access: AccessOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List a topic's decisions upwards, as far as one node has them."""
+    start = read_topic(topic, from_height)
+
+    async def collect(client: Client) -> list[Decision]:
+        found: list[Decision] = []
+        async for decision in client.list_decisions(start.topic, start.height, node=node):
+            found.append(decision)
+            if len(found) == limit:
+                break
+        return found
+
+    decisions = map(_verified, Asking(cluster, access, timeout, node=node).run(collect))
+    if json:
+        for decision in decisions:
+            print_json(decision_record(decision))
+        return
+    from rich.table import Table as RichTable
+
+    table = RichTable("height", "value", "round", "signers")
+    for decision in decisions:
+        table.add_row(*_row(decision))
+    console().print(table)
+
+
+def watch(
+    topic: TopicArgument,
+    cluster: ClusterOption,
+    from_height: FromOption = 0,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
+    node: NodeOption = None,
+    access: AccessOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Follow a topic height by height, without gaps, until Ctrl-C or --count."""
+    start = read_topic(topic, from_height)
+
+    async def follow(client: Client) -> None:
+        seen = 0
+        async for decision in client.watch(start.topic, start.height, node=node):
+            verified = _verified(decision)
+            if json:
+                print_json(decision_record(verified))
+            else:
+                sys.stdout.write("  ".join(_row(verified)[:2]) + "\n")
+                sys.stdout.flush()
+            seen += 1
+            if seen == count:
+                return
+
+    Asking(cluster, access, node=node).run(follow)
+
+
+def status(
+    cluster: ClusterOption,
+    timeout: TimeoutOption = 5.0,
+    access: AccessOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Ask every node how it is; exit code 0 if f+1 nodes say that they reach a quorum."""
+    loaded = Cluster.load(cluster)
+    accounts = Asking(cluster, access).run(lambda client: client.status(timeout))
+    records = [
+        _status_record(node, validator.client, accounts[node])
+        for node, validator in enumerate(loaded.validators)
+    ]
+    answered = sum(record["answers"] for record in records)
+    reaching = sum(record.get("quorum_reachable", False) for record in records)
+    reachable = reaching > loaded.roster.faulty
+    if json:
+        print_json(
+            {
+                "cluster": loaded.name,
+                "cluster_id": loaded.roster.cluster_id.hex(),
+                "quorum_reachable": reachable,
+                "nodes": records,
+            }
+        )
+    else:
+        _print_status(records)
+    if not answered:
+        raise CommandError("no node answers", ExitCode.UNAVAILABLE)
+    if not reachable:
+        raise CommandError(
+            f"{reaching} of {len(records)} nodes reach a quorum; "
+            f"{loaded.roster.faulty + 1} have to say so",
+            ExitCode.NEGATIVE,
+        )
+
+
+# --- what they print ------------------------------------------------------------------------------
+
+
+def _read_value(value: str | None, file: Path | None) -> bytes:
+    if (value is None) == (file is None):
+        raise CommandError("give the value either as VALUE or by --file", ExitCode.USAGE)
+    if value is not None:
+        return value.encode(errors="surrogateescape")
+    if str(file) == "-":
+        return sys.stdin.buffer.read(VALUE_BYTES_MAX + 1)
+    return read_file(Path(str(file)), "value", VALUE_BYTES_MAX)
+
+
+def _verified(decision: Decision) -> VerifiedDecision:
+    """What the client has verified already, in the shape in which all commands print it."""
+    from qbft.verify import VerifiedDecision
+
+    certificate = decision.certificate
+    return VerifiedDecision(
+        cast("InstanceId", certificate.instance),
+        certificate.round,
+        cast("bytes", certificate.value),
+        cast("bytes", decision.value),
+        tuple(commit.source for commit in certificate.commits),
+    )
+
+
+def _print_decision(
+    decision: Decision, out: Path | None, *, as_json: bool, own: bool | None = None
+) -> None:
+    from qbft.wire import encode_decision
+
+    if out is not None:
+        write_whole(out, encode_decision(decision))
+    verified = _verified(decision)
+    if as_json:
+        print_json(decision_record(verified, own))
+        return
+    facts = decision_facts(verified)
+    if own is False:
+        facts["note"] = "another proposal than this one was decided"
+    if out is not None:
+        facts["written to"] = out
+    print_facts(facts)
+
+
+def _row(decision: VerifiedDecision) -> tuple[str, str, str, str]:
+    return (
+        str(decision.instance.height),
+        shown_value(decision.value),
+        str(decision.round),
+        " ".join(map(str, decision.signers)),
+    )
+
+
+def _status_record(node: int, address: str, account: NodeStatus | ClientError) -> dict[str, Any]:
+    from qbft.client import ClientError
+
+    record: dict[str, Any] = {"validator": node, "address": address}
+    if isinstance(account, ClientError):
+        return {**record, "answers": False, "why": one_line(str(account))}
+    told = asdict(account)
+    told["cluster_id"], told["store_id"] = account.cluster_id.hex(), account.store_id.hex()
+    return {**told, **record, "answers": True}
+
+
+def _print_status(records: list[dict[str, Any]]) -> None:
+    from rich.table import Table as RichTable
+
+    table = RichTable(
+        "node", "address", "answers", "votes", "quorum", "open", "decisions", "peers", "version"
+    )
+    for record in records:
+        node = [str(record["validator"]), record["address"]]
+        if not record["answers"]:
+            table.add_row(*node, f"no: {record['why']}")
+            continue
+        connected = sum(peer["connected"] for peer in record["peers"])
+        table.add_row(
+            *node,
+            "yes",
+            _yes(record["voting"]),
+            _yes(record["quorum_reachable"]),
+            str(record["open_instances"]),
+            str(record["decisions"]),
+            f"{connected} of {len(record['peers'])}",
+            record["version"],
+        )
+    console().print(table)
+
+
+def _yes(is_so: bool) -> str:
+    return "yes" if is_so else "no"
