@@ -26,6 +26,8 @@ class SimNetwork:
     def __init__(self, nodes: int, random: Random, faults: NetworkFaults) -> None:
         self.faults = faults
         self.nodes = nodes
+        self.observe: Callable[[int, int, Frame], None] | None = None
+        """Is shown every frame that is sent: from, to, frame."""
         self._random = random
         self._up: dict[int, SimTransport] = {}
 
@@ -44,6 +46,8 @@ class SimNetwork:
 
     def carry(self, source: int, to: int, frame: Frame) -> None:
         """Deliver a frame later, perhaps twice, perhaps never."""
+        if self.observe is not None:
+            self.observe(source, to, frame)
         if self._random.random() < self.faults.loss:
             return
         copies = 2 if self._random.random() < self.faults.duplication else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qbft.core import InstanceId, Message, MessageType, Value, quorum
+from qbft.core import InstanceId, Message, MessageType, Value, max_faulty, quorum
 from qbft.decision import Decision
 
 
@@ -19,7 +19,11 @@ class Oracle:
         self._nodes = nodes
         self._honest = frozenset(honest)
         self._proposed: dict[InstanceId, set[bytes]] = {}
-        self._votes: dict[tuple[object, int, MessageType, int], tuple[Value | None, int]] = {}
+        self._votes: dict[tuple[object, int, MessageType, int], tuple[object, ...]] = {}
+        self._lock = quorum(nodes) - max_faulty(nodes)
+        self._committed: dict[tuple[object, int, Value | None], set[int]] = {}
+        self._locked: dict[object, dict[int, Value | None]] = {}
+        self._prepared: dict[object, dict[tuple[int, Value | None], None]] = {}
         self._round_change_max: dict[tuple[object, int], int] = {}
         self._commit_max: dict[tuple[object, int], int] = {}
         self._decided: dict[InstanceId, bytes] = {}
@@ -35,11 +39,11 @@ class Oracle:
         self._proposed.setdefault(instance, set()).add(value)
 
     def signed(self, vote: Message) -> None:
-        """Check a vote that an honest node just made durable: I5, I6 and I7."""
+        """Check a vote that an honest node just made durable: I5 to I8."""
         if vote.source not in self._honest or vote.type is MessageType.DECIDED:
             return
         key = (vote.instance, vote.source, vote.type, vote.round)
-        content = (vote.value, vote.prepared_round)
+        content = (vote.value, vote.prepared_round, vote.prepared_value)
         if self._votes.setdefault(key, content) != content:
             raise Violation(f"I5: two contents of {vote.type.name} {key}")
         mine = (vote.instance, vote.source)
@@ -51,6 +55,31 @@ class Oracle:
             raise Violation(f"I6: {vote} after ROUND-CHANGE {self._round_change_max[mine]}")
         if vote.type is MessageType.COMMIT:
             self._commit_max[mine] = max(vote.round, self._commit_max.get(mine, 0))
+        self._check_lock(vote)
+
+    def _check_lock(self, vote: Message) -> None:
+        """Check I8: Q-f honest COMMITs lock a value against later PREPAREs, in any order of time.
+
+        Not F+1 of them: that would raise false alarms (HARDENING, section 4).
+        """
+        locked = self._locked.setdefault(vote.instance, {})
+        prepared = self._prepared.setdefault(vote.instance, {})
+        if vote.type is MessageType.PREPARE:
+            prepared[vote.round, vote.value] = None
+        elif vote.type is MessageType.COMMIT:
+            voters = self._committed.setdefault((vote.instance, vote.round, vote.value), set())
+            voters.add(vote.source)
+            if len(voters) >= self._lock:
+                locked[vote.round] = vote.value
+        else:
+            return
+        for lock_round, lock_value in locked.items():
+            for round_, value in prepared:
+                if round_ > lock_round and value != lock_value:
+                    raise Violation(
+                        f"I8: {vote.instance} is locked in round {lock_round}, "
+                        f"another value was PREPAREd in round {round_}"
+                    )
 
     def concluded(self, node: int, decision: Decision) -> None:
         """Check a durable decision: I1 agreement, I2 validity, I3 once, I4 its certificate."""

@@ -7,6 +7,7 @@ and every instance must be decided everywhere within a bound.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -29,6 +30,19 @@ CLIENT_RETRIES_EVERY = 20
 
 
 @dataclass(frozen=True, slots=True)
+class CrashPoint:
+    """One moment of a run: the so manyth time, from 0, that a node is at a crash point.
+
+    Crash points are before and after each commit, and before each copy of a frame is sent. With
+    `everyone` all nodes lose power at that moment.
+    """
+
+    node: int
+    number: int
+    everyone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class WorldSettings:
     """What a run is made of. Times in milliseconds of the virtual clock."""
 
@@ -37,6 +51,8 @@ class WorldSettings:
     faults: NetworkFaults = field(default_factory=NetworkFaults)
     crash_probability: float = 0.0
     """That a node crashes at any one crash point while faults last."""
+    crash_at: CrashPoint | None = None
+    """Where a node crashes for certain."""
     faults_ms: int = 6_000
     heal_ms: int = 60_000
     timers: TimerPolicy = field(default_factory=lambda: exponential(500, 4_000))
@@ -50,12 +66,19 @@ class Report:
     crashes: int
     rounds: tuple[int, ...]
     took_ms: int
+    crash_points: tuple[int, ...]
+    """How often each node was at one while faults lasted."""
+    digest: str
+    """Of everything that was journaled and sent, where that was asked for."""
 
 
 class World:
-    """One run: build it from a seed, `run()` it, read the report."""
+    """One run: build it from a seed, `run()` it, read the report.
 
-    def __init__(self, seed: int, settings: WorldSettings) -> None:
+    `traced` asks for the digest of all that the nodes did, which takes a while to compute.
+    """
+
+    def __init__(self, seed: int, settings: WorldSettings, *, traced: bool = False) -> None:
         self.seed = seed
         self.settings = settings
         random = Random(seed)  # noqa: S311 - a simulation, not a secret
@@ -69,6 +92,11 @@ class World:
         self.oracle = Oracle(settings.nodes, range(settings.nodes))
         self.crashes = 0
         self._faulty = True
+        self._crash_points = [0] * settings.nodes
+        self._doomed: set[int] = set()
+        self._trace = hashlib.sha256() if traced else None
+        if traced:
+            self.network.observe = lambda *sent: self.trace("sent", *sent)
         self._definition = Definition(
             settings.nodes,
             lambda instance, round_: (instance.height + round_ - 1) % settings.nodes,  # type: ignore[attr-defined]
@@ -83,12 +111,12 @@ class World:
         """
         try:
             return run_virtual(self._run())
-        except BaseExceptionGroup as group:
-            violations = group.subgroup((Violation, InvariantViolation))
-            if violations is None:
-                raise
-            first = first_of(violations)
-            raise Violation(f"seed {self.seed}: {first}") from first
+        except BaseException as error:
+            first = first_of(error) if isinstance(error, BaseExceptionGroup) else error
+            if isinstance(first, (Violation, InvariantViolation)):
+                raise Violation(f"seed {self.seed}: {first}") from first
+            error.add_note(f"seed {self.seed} of {self.settings}")
+            raise
 
     async def _run(self) -> Report:
         settings = self.settings
@@ -110,7 +138,19 @@ class World:
             for instance in instances
             if (decision := node.disk.get(instance)) is not None
         ]
-        return Report(len(self.oracle.decided), self.crashes, tuple(rounds), now_ms() - begin)
+        return Report(
+            len(self.oracle.decided),
+            self.crashes,
+            tuple(rounds),
+            now_ms() - begin,
+            tuple(self._crash_points),
+            self._trace.hexdigest() if self._trace is not None else "",
+        )
+
+    def trace(self, *happened: object) -> None:
+        """Add what happened, and when, to the digest."""
+        if self._trace is not None:
+            self._trace.update(repr((now_ms(), *happened)).encode())
 
     def _heal(self) -> None:
         self._faulty = False
@@ -146,12 +186,24 @@ class World:
             round_trips += 1
             await asyncio.sleep(0.05)
 
-    def crashes_here(self) -> bool:
+    def crashes_here(self, node: int) -> bool:
         """Whether a node crashes at the crash point it is at."""
-        if not self._faulty or self._crash_random.random() >= self.settings.crash_probability:
+        if not self._faulty:
             return False
-        self.crashes += 1
-        return True
+        number = self._crash_points[node]
+        self._crash_points[node] += 1
+        chosen = self.settings.crash_at
+        if chosen is not None and (chosen.node, chosen.number) == (node, number):
+            if chosen.everyone:
+                self._doomed = set(range(self.settings.nodes))
+            crashes = True
+        else:
+            crashes = self._crash_random.random() < self.settings.crash_probability
+        if node in self._doomed:
+            crashes = True
+        self._doomed.discard(node)
+        self.crashes += crashes
+        return crashes
 
     def outage_ms(self) -> int:
         """How long a node that crashed stays down."""
@@ -209,13 +261,14 @@ class SimNode:
         self._driver.wake()
 
     def _maybe_crash(self, label: str) -> None:
-        if self._world.crashes_here():
+        if self._world.crashes_here(self.index):
             raise Crashed(label)
 
     def _at_commit(self, label: str, records: Sequence[Record]) -> None:
         self._maybe_crash(label)
         if label == "after_commit":
             return
+        self._world.trace("journaled", self.index, records)
         for record in records:
             if isinstance(record, VoteRecord):
                 self._world.oracle.signed(record.vote)
