@@ -13,6 +13,10 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+RESOLUTION = 1e-7
+"""Seconds. Timers so close together fire at once; a finer one would vanish beside a clock that
+shows years, and the timer that is due would then never fire."""
+
 
 class DeadlockError(RuntimeError):
     """All tasks wait for something that will never happen."""
@@ -56,7 +60,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._clock = _ClockSelector()
         super().__init__(self._clock)
-        self._clock_resolution = 1e-9
+        self._clock_resolution = RESOLUTION
 
     def time(self) -> float:
         """Seconds since the loop was made, as far as timers have moved it."""
