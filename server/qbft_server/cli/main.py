@@ -73,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=arguments, prog_name="qbft", standalone_mode=False)
         sys.stdout.flush()
+        if code == ExitCode.INTERRUPTED:
+            return _end("interrupted", code)
         return code if isinstance(code, int) else ExitCode.OK
     except typer.TyperException as error:
         return _end(error.format_message(), error.exit_code)

@@ -169,4 +169,4 @@ def demo(
     """Four real nodes agree on a file's rows, lose one, get it back; everything is checked."""
     from qbft_server.demo import run_demo
 
-    raise typer.Exit(run_demo(input_, rows, keep, as_json=json))
+    run_demo(input_, rows, keep, as_json=json)
