@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from replica_builders import (
     COMMIT,
@@ -14,6 +16,7 @@ from replica_builders import (
     proposal,
     round_change,
     sent_to,
+    signed,
     vote,
     votes,
 )
@@ -111,14 +114,14 @@ def test_old_votes_of_many_rounds_do_not_crowd_the_engine() -> None:
     """C13: a liar that collected an honest peer's votes of 120 rounds cannot evict its last."""
     rig = opened_rig()
     for source in (2, 3):
-        rig.receive(source, own_section(round_change(source, 130)))
-    assert ("ROUND_CHANGE", 130) in kinds(rig.turns)
-    rig.receive(0, own_section(vote(PREPARE, 0, V, 130)))
+        rig.receive(source, own_section(round_change(source, 131)))
+    assert ("ROUND_CHANGE", 131) in kinds(rig.turns)
+    rig.receive(0, own_section(vote(PREPARE, 0, V, 131)))
     for round_ in range(1, 121):
         rig.receive(3, relayed=(vote(PREPARE, 0, V, round_), vote(COMMIT, 0, W, round_)))
     for source in (2, 3):
-        rig.receive(source, own_section(vote(PREPARE, source, V, 130)))
-    assert ("COMMIT", 130) in kinds(rig.turns)
+        rig.receive(source, own_section(vote(PREPARE, source, V, 131)))
+    assert ("COMMIT", 131) in kinds(rig.turns)
 
 
 def test_a_known_vote_may_enter_again_in_the_next_round() -> None:
@@ -181,9 +184,20 @@ def test_an_unjustified_copy_leaves_nothing_behind() -> None:
     good = vote(PP, 1, V, 2, justification=[*good.justification, *votes(PREPARE, (0, 1, 3), V)])
     rig.receive(3, relayed=(vote(PP, 1, V, 2),))
     rig.receive(3, relayed=(good,))
-    rig.receive(3, relayed=(vote(PP, 1, V, 2),))
     assert ("PREPARE", 2) in kinds(rig.turns)
     assert rig.rejected == []
+
+
+def test_an_unjustified_vote_of_a_later_round_is_not_kept() -> None:
+    """SCENARIOS C6, C21: not buffered, so that the good copy finds its place free."""
+    rig = opened_rig()
+    good = round_change(0, 9, prepared=V, prepares=(0, 2, 3))
+    bad = signed(replace(good, justification=good.justification[:2]))
+    rig.receive(3, relayed=(bad,))
+    (opened,) = rig.replica._open.values()
+    assert len(opened._later) == 0
+    rig.receive(3, relayed=(good,))
+    assert len(opened._later) == 1
 
 
 def test_the_lowest_rounds_make_way() -> None:

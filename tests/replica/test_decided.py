@@ -117,16 +117,19 @@ def test_nobody_can_speak_for_a_silent_peer() -> None:
     """A relayed COMMIT does not show that its source is there: here its proof is not checked."""
     rig = decided_rig()
     rig.receive(2, relayed=(replace(vote(COMMIT, 3, V), proof=Proof()),))
+    rig.receive(3, relayed=(vote(COMMIT, 2, V),))
     assert [c.value for c in sent_to(rig.wait(100), 3, "certificates")] == [V.digest]
 
 
 def test_what_was_learnt_is_not_pushed_on() -> None:
     """U1: a node that catches up on a thousand decisions does not tell all peers of each."""
     rig = Rig(1)
-    rig.receive(3, certificates=(certificate(V, (0, 2, 3)),), proposals=(V,))
+    rig.receive(3, certificates=(certificate(V, (0, 1, 3)),), proposals=(V,))
     rig.receive(2, proposals=(proposal(b"x", 1),))
-    rig.receive(3, certificates=(certificate(proposal(b"x", 1), (0, 2, 3)),))
-    assert rig.disk.end == 2
+    rig.receive(3, certificates=(certificate(proposal(b"x", 1), (0, 1, 3)),))
+    rig.receive(3, certificates=(certificate(proposal(b"y", 2), (0, 1, 3)),))
+    rig.receive(3, proposals=(proposal(b"y", 2),))
+    assert rig.disk.end == 3
     assert [c for turn in rig.wait(300) for _, f in turn.frames for c in f.certificates] == []
 
 

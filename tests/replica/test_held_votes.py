@@ -60,6 +60,10 @@ def test_a_replayed_vote_takes_no_second_place() -> None:
         buffers.add(2, instance(0), vote(PREPARE, 3, V))
     assert len(buffers) == 2
     assert buffers.drain_missed(instance(1)) == []
+    buffers = held(held_bytes_per_peer_max=2_000)
+    for _ in range(200):
+        buffers.add(2, instance(0), vote(PREPARE, 3, V))
+    assert len(buffers) == 1
 
 
 def test_the_oldest_of_the_same_sender_goes_and_is_remembered() -> None:
