@@ -179,6 +179,11 @@ class SoloInstance:
         """Whether `decided` has its result."""
         return self.decided.done() and not self.decided.cancelled()
 
+    @property
+    def linger_ms(self) -> int:
+        """Never wait: one instance gains nothing by it."""
+        return 0
+
     def link_up(self, peer: int, now_ms: int) -> None:
         """Ignore it: nothing is sent again here."""
 

@@ -1,8 +1,9 @@
 """The driver: one rhythm for every machine (DESIGN, one driver).
 
 A turn drains some of what has arrived, lets the machine step, handles due timers, always, commits
-the machine's records, and only then sends. Under load turns take more at once and share the cost of
-the commit, the signature and the frame; when idle a lone message goes straight through.
+the machine's records, and only then sends. Under load a turn waits a moment for company: turns take
+more at once and share the cost of the commit, the signature and the frame. When idle a lone message
+goes straight through.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from qbft.transport import Frame, Transport
 
 ROUNDING = 1e-3
 """Makes a timer that fires at its very millisecond read that millisecond, not the one before."""
+
+PENDING_FRAMES_MAX = 64
+"""With so many frames waiting for their turn no further batch is fetched."""
 
 
 def now_ms() -> int:
@@ -34,7 +38,7 @@ class Driver:
         self._transport = transport
         self._journal = journal
         self._frames: deque[tuple[int, Frame]] = deque()
-        self._fresh: tuple[int, ...] = ()
+        self._fresh: dict[int, None] = {}
         self._taken = asyncio.Event()
         self._wake = asyncio.Event()
 
@@ -61,14 +65,15 @@ class Driver:
             raise error from error.__cause__
 
     async def _pump(self) -> None:
-        """Fetch a batch whenever the one before has been taken in: the rest waits at its links."""
+        """Fetch what arrives, up to a bound: the rest waits at its links."""
         while True:
             batch = await self._transport.receive()
             self._frames.extend(batch.frames)
-            self._fresh = batch.fresh
-            self._taken.clear()
+            self._fresh.update(dict.fromkeys(batch.fresh))
             self._wake.set()
-            await self._taken.wait()
+            if len(self._frames) >= PENDING_FRAMES_MAX:
+                self._taken.clear()
+                await self._taken.wait()
 
     async def _turn(self, tasks: asyncio.TaskGroup) -> None:
         machine = self._machine
@@ -86,7 +91,7 @@ class Driver:
     def _drain(self) -> None:
         """Hand over what has arrived, as much as fits into this turn."""
         now = now_ms()
-        fresh, self._fresh = self._fresh, ()
+        fresh, self._fresh = self._fresh, {}
         for peer in fresh:
             self._machine.link_up(peer, now)
         while self._frames and not self._machine.is_saturated:
@@ -110,3 +115,6 @@ class Driver:
             if timer is not None:
                 timer.cancel()
         self._wake.clear()
+        linger_ms = self._machine.linger_ms
+        if linger_ms:
+            await asyncio.sleep(linger_ms / 1000)

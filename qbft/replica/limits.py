@@ -68,6 +68,12 @@ class ReplicaLimits:
     recent_decisions_max: int = 16_384
     """Decided instances whose late votes cost nothing (HARDENING U1)."""
 
+    lone_instances_max: int = 4
+    """With more instances than this open, a turn waits for company ..."""
+
+    linger_ms: int = 2
+    """... so long: fewer turns, each with one commit, one signature and one frame for a peer."""
+
     late_commit_ms: int = 100
     """How long after a decision a peer's missing COMMIT earns it a certificate (HARDENING U1)."""
 

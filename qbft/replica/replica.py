@@ -259,6 +259,12 @@ class Replica:
         """Whether this turn has taken in enough."""
         return bool(self._backlog) or self._work_done >= self._limits.turn_work_max
 
+    @property
+    def linger_ms(self) -> int:
+        """Wait a moment when many instances are open: they share commit, signature and frames."""
+        busy = len(self._open) > self._limits.lone_instances_max
+        return self._limits.linger_ms if busy else 0
+
     def link_up(self, peer: int, now_ms: int) -> None:
         """Begin anew with a peer that may have missed anything: votes, decisions, its feed.
 

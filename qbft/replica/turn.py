@@ -38,6 +38,11 @@ class Machine(Protocol):
         """Whether this turn has taken in enough: further frames should wait for the next."""
         ...
 
+    @property
+    def linger_ms(self) -> int:
+        """How long a turn that is due waits for more to arrive: 0 when little is going on."""
+        ...
+
     def link_up(self, peer: int, now_ms: int) -> None:
         """Note that a peer may have missed what was sent to it before."""
         ...

@@ -20,7 +20,7 @@ from replica_builders import (
 )
 
 from qbft.errors import InvariantViolation, JournalError, TransportError
-from qbft.replica.driver import Driver, now_ms
+from qbft.replica.driver import PENDING_FRAMES_MAX, Driver, now_ms
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.protocols import QuarantineRecord, Record
 from qbft.replica.turn import Turn, Work
@@ -44,6 +44,7 @@ class Diary:
         self.capacity = 10**9
         self.taken = 0
         self.commit_ms = 0
+        self.company_ms = 0
         self.fails: dict[str, Exception] = {}
 
     def note(self, event: object) -> None:
@@ -63,6 +64,11 @@ class Diary:
     def is_saturated(self) -> bool:
         """Whether a turn has had its frames."""
         return self.taken >= self.capacity
+
+    @property
+    def linger_ms(self) -> int:
+        """Wait for company for so long."""
+        return self.company_ms
 
     def link_up(self, peer: int, at_ms: int) -> None:
         """Note it."""
@@ -191,10 +197,7 @@ async def test_links_come_first_and_frames_in_order() -> None:
 
 
 async def test_a_large_batch_is_taken_in_slices_with_timers_in_between() -> None:
-    """U7, DESIGN async: a due timer does not wait for the whole batch; the rest waits at its link.
-
-    The next batch is fetched only when this one has been taken in.
-    """
+    """U7, DESIGN async: a due timer does not wait for the whole batch."""
     diary = Diary()
     diary.capacity = 2
     diary.due = [0]
@@ -209,6 +212,40 @@ async def test_a_large_batch_is_taken_in_slices_with_timers_in_between() -> None
     diary.due = [now_ms()]
     await asyncio.sleep(0.001)
     assert diary.events.index(f"due {now_ms() - 1} at {now_ms() - 1}") == 2
+    await end(task)
+
+
+async def test_so_many_frames_wait_and_the_rest_stays_at_its_links() -> None:
+    """DESIGN, bounds: what a saturated machine cannot take is not fetched without end."""
+    diary = Diary()
+    diary.capacity = 0
+    for _ in range(10):
+        diary.batches.put_nowait(batch(*[1] * (PENDING_FRAMES_MAX // 2)))
+    task = asyncio.create_task(driver_of(diary).run())
+    await asyncio.sleep(1)
+    assert diary.batches.qsize() == 8
+    await end(task)
+
+
+async def test_a_busy_machine_waits_for_company() -> None:
+    """DESIGN, one rhythm: frames that come within a moment share a turn; alone none waits."""
+    diary = Diary()
+    diary.company_ms = 2
+    task = asyncio.create_task(driver_of(diary).run())
+    await asyncio.sleep(0.001)
+    diary.batches.put_nowait(batch(1))
+    await asyncio.sleep(0.001)
+    diary.batches.put_nowait(batch(2))
+    await asyncio.sleep(0.0005)
+    assert diary.events == []
+    await asyncio.sleep(0.001)
+    assert diary.events == ["frame of 1", "frame of 2"]
+    diary.company_ms = 0
+    diary.batches.put_nowait(batch(3))
+    await asyncio.sleep(0.003)
+    diary.batches.put_nowait(batch(3))
+    await asyncio.sleep(0.0001)
+    assert diary.events == ["frame of 1", "frame of 2", "frame of 3", "frame of 3"]
     await end(task)
 
 
