@@ -25,7 +25,8 @@ class DeadlockError(RuntimeError):
 class _ClockSelector(selectors.BaseSelector):
     """A selector that never waits: instead of sleeping until a timer it moves the clock there.
 
-    The loop's own wake-up socket is registered like any other and never read.
+    The loop's own wake-up socket is registered and never read; any other is refused, for time would
+    rush past whoever waits for it.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,8 @@ class _ClockSelector(selectors.BaseSelector):
         self._keys: dict[Any, selectors.SelectorKey] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        if self._keys:
+            raise RuntimeError("sockets need the real clock: nothing arrives on a virtual one")
         descriptor = fileobj if isinstance(fileobj, int) else fileobj.fileno()
         key = selectors.SelectorKey(fileobj, descriptor, events, data)
         self._keys[fileobj] = key

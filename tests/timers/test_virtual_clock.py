@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -104,6 +105,12 @@ def test_cancelling_works_as_on_the_real_clock() -> None:
         return asyncio.get_running_loop().time()
 
     assert run_virtual(wait()) == pytest.approx(1)
+
+
+async def test_sockets_are_refused() -> None:
+    """A test that forgets its mark fails at once, instead of rushing through time for ever."""
+    with socket.socket() as listener, pytest.raises(RuntimeError, match="real clock"):
+        asyncio.get_running_loop().add_reader(listener, lambda: None)
 
 
 async def test_async_tests_run_on_it() -> None:
