@@ -24,6 +24,7 @@ from qbft.core import Broadcast, Decide, Effect, Message, MessageType, RoundChan
 from qbft.decision import Decision
 from qbft.errors import EngineFailed, QbftError, TransportError
 from qbft.memory import BATCH_FRAMES_MAX, MemoryNetwork
+from qbft.replica.driver import PENDING_FRAMES_MAX
 from qbft.runner import WAITING_INPUTS_MAX, run
 from qbft.timers import constant
 from qbft.transport import Frame
@@ -408,7 +409,7 @@ async def test_what_arrives_while_a_comparison_hangs_waits_at_its_link() -> None
         await tell(network, 3, *[message(MessageType.PREPARE, 1, next(taken) + 2)] * 40)
         await asyncio.sleep(0.01)
     await tell(network, 3, *[message(MessageType.COMMIT, source) for source in (0, 2)])
-    assert transport.frames_received <= 1 + BATCH_FRAMES_MAX
+    assert transport.frames_received <= PENDING_FRAMES_MAX + BATCH_FRAMES_MAX
     ready.set()
     async with asyncio.timeout(1):
         while 3 not in (await network.transport(1).receive()).fresh:
