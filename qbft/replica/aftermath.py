@@ -16,7 +16,7 @@ from qbft.decision import Decision
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.narrow import as_instance
 from qbft.replica.outbox import Outbox
-from qbft.replica.peer import Peer
+from qbft.replica.peer import Peer, TokenBucket
 from qbft.replica.protocols import DecisionStore
 
 _HARMLESS = frozenset({MessageType.PRE_PREPARE, MessageType.PREPARE, MessageType.COMMIT})
@@ -48,6 +48,8 @@ class Aftermath:
         self._queue: deque[_Settled] = deque()
         self._waiting: dict[InstanceId, _Settled] = {}
         self._recent: OrderedDict[InstanceId, tuple[int, object]] = OrderedDict()
+        self._pace = TokenBucket(limits.late_burst_max, 1 / limits.late_every_ms)
+        self._paused_until_ms = 0
 
     def settle(self, decision: Decision, now_ms: int, *, learnt: bool) -> None:
         """Remember a decision; for a moment also who may not know, unless it was learnt itself.
@@ -67,6 +69,8 @@ class Aftermath:
         )
         self._queue.append(settled)
         self._waiting[instance] = settled
+        if len(self._queue) > self._limits.recent_decisions_max:
+            self._drop(self._queue.popleft())
 
     def is_late(self, sender: int, vote: Message) -> bool:
         """Whether this is one more vote for a recent decision, which needs nothing.
@@ -106,12 +110,22 @@ class Aftermath:
     @property
     def next_due_ms(self) -> int | None:
         """When the oldest recent decision is looked at."""
-        return self._queue[0].due_ms if self._queue else None
+        return max(self._queue[0].due_ms, self._paused_until_ms) if self._queue else None
 
     def run_due(self, now_ms: int) -> None:
-        """Send one certificate, without value, to each peer that stayed silent."""
-        while self._queue and self._queue[0].due_ms <= now_ms:
-            settled = self._queue.popleft()
-            del self._waiting[as_instance(settled.decision.instance)]
+        """Send one certificate, without value, to each peer that stayed silent.
+
+        So many in a time: where all are late because all are busy, certificates would only make it
+        worse. What waits meanwhile may turn out not to be needed, and a peer that needs it asks.
+        """
+        while self._queue and max(self._queue[0].due_ms, self._paused_until_ms) <= now_ms:
+            settled = self._queue[0]
+            if settled.silent and not self._pace.take(now_ms, len(settled.silent)):
+                self._paused_until_ms = now_ms + self._limits.late_commit_ms
+                return
+            self._drop(self._queue.popleft())
             for peer in sorted(settled.silent):
                 self._outbox.to(peer).certificates.append(settled.decision.certificate)
+
+    def _drop(self, settled: _Settled) -> None:
+        self._waiting.pop(as_instance(settled.decision.instance), None)

@@ -77,6 +77,12 @@ class ReplicaLimits:
     late_commit_ms: int = 100
     """How long after a decision a peer's missing COMMIT earns it a certificate (HARDENING U1)."""
 
+    late_burst_max: int = 64
+    """So many of these certificates at once ..."""
+
+    late_every_ms: int = 5
+    """... and one more every so often; what does not fit waits, and may become needless."""
+
     resend_ms: int = 500
     """How often what a peer has not acknowledged is sent again (HARDENING U5)."""
 

@@ -240,15 +240,15 @@ def records_of(turns: Turn | Sequence[Turn], kind: Callable[[Record], bool]) -> 
     return [record for turn in of for record in turn.records if kind(record)]
 
 
-def carry(rigs: Sequence[Rig], step_ms: int) -> None:
-    """Let time pass at all, take a turn at each, and carry every frame to where it goes."""
+def carry(rigs: Sequence[Rig], step_ms: int, arrives: Callable[[], bool] = lambda: True) -> None:
+    """Let time pass at all, take a turn at each, and carry each frame to where it goes."""
     for rig in rigs:
         rig.now += step_ms
     sent = [(rig, rig.turn()) for rig in rigs]
     for rig, turn in sent:
         for to, frame in turn.frames:
             for other in rigs:
-                if other is not rig and to in (None, other.index):
+                if other is not rig and to in (None, other.index) and arrives():
                     other.replica.receive(rig.index, frame, other.now)
 
 

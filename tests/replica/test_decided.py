@@ -22,6 +22,7 @@ from replica_builders import (
 
 from qbft.core import Proof
 from qbft.crypto.certificate import Certificate
+from qbft.crypto.proposal import Proposal
 from qbft.errors import InvariantViolation
 from qbft.replica.limits import ReplicaLimits
 from qbft.sim.disk import SimDisk
@@ -32,11 +33,22 @@ V, W = proposal(b"v"), proposal(b"w")
 def decided_rig(**limits: int) -> Rig:
     """Validator 1, which has decided v in round 1 with the COMMITs of 0, 1 and 2."""
     rig = Rig(1, limits=ReplicaLimits(**limits))
-    rig.receive(0, own_section(vote(PP, 0, V), vote(PREPARE, 0, V), proposals=(V,)))
-    rig.receive(2, own_section(vote(PREPARE, 2, V), vote(COMMIT, 2, V)))
-    rig.receive(0, own_section(vote(COMMIT, 0, V)))
-    assert rig.disk.get(instance()).value == b"v"
+    decide(rig, V)
     return rig
+
+
+def decide(rig: Rig, what: Proposal) -> None:
+    """Let validator 1 decide by the votes of the leader and of one more; 3 stays silent."""
+    leader = what.instance.height % 4
+    other = 2 if leader == 0 else 0
+    votes_of = {
+        source: [vote(kind, source, what) for kind in (PP, PREPARE, COMMIT)]
+        for source in (leader, other)
+    }
+    rig.receive(leader, own_section(*votes_of[leader][:2], proposals=(what,)))
+    rig.receive(other, own_section(*votes_of[other][1:]))
+    rig.receive(leader, own_section(votes_of[leader][2]))
+    assert rig.disk.get(what.instance).value == what.value
 
 
 @pytest.mark.parametrize("kind", [PP, PREPARE, COMMIT])
@@ -103,6 +115,22 @@ def test_a_silent_peer_gets_one_certificate() -> None:
     assert sent_to(turns, 3, "proposals") == []
     assert [to for turn in turns for to, _ in turn.frames] == [3]
     assert not any(turn.frames for turn in rig.wait(10_000))
+
+
+def test_certificates_for_silent_peers_are_paced() -> None:
+    """U1 under load: where all are late because all are busy, the telling must not add to it.
+
+    What does not fit waits; a COMMIT that comes meanwhile makes it needless.
+    """
+    rig = Rig(1, limits=ReplicaLimits(late_burst_max=2, late_every_ms=50))
+    decided = [proposal(b"%d" % height, height) for height in (0, 2, 4, 6)]
+    for what in decided:
+        decide(rig, what)
+    told = [c.instance.height for c in sent_to(rig.wait(100), 3, "certificates")]
+    assert told == [0, 2]
+    rig.receive(3, own_section(vote(COMMIT, 3, decided[2])))
+    told = [c.instance.height for c in sent_to(rig.wait(1_000), 3, "certificates")]
+    assert told == [6]
 
 
 def test_a_peer_that_commits_in_time_gets_nothing() -> None:
