@@ -241,10 +241,10 @@ def records_of(turns: Turn | Sequence[Turn], kind: Callable[[Record], bool]) -> 
 
 
 def carry(rigs: Sequence[Rig], step_ms: int, arrives: Callable[[], bool] = lambda: True) -> None:
-    """Let time pass at all, take a turn at each, and carry each frame to where it goes."""
+    """Let time pass at all, take what turns are due, and carry each frame to where it goes."""
     for rig in rigs:
         rig.now += step_ms
-    sent = [(rig, rig.turn()) for rig in rigs]
+    sent = [(rig, turn) for rig in rigs for turn in rig.settle()]
     for rig, turn in sent:
         for to, frame in turn.frames:
             for other in rigs:
