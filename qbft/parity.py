@@ -178,16 +178,17 @@ class Trace(_Record):
         """A fresh engine, as the recorded one was."""
         return Instance(self.definition(), self.instance, self.process)
 
+    def given(self, event: EventRecord) -> Message | Start | InputValue | TimerExpired:
+        """The input that an event is to an engine."""
+        if event.msg is not None:
+            return event.msg.message(self.instance)
+        if event.value is not None:
+            return InputValue(_value(event.value))
+        return Start() if event.kind == "start" else TimerExpired()
+
     def step(self, engine: Instance, event: EventRecord) -> tuple[Effect, ...]:
         """Give an engine one event, and the comparison's verdict where it is due at once."""
-        if event.msg is not None:
-            effects = engine.step(event.msg.message(self.instance))
-        elif event.kind == "start":
-            effects = engine.step(Start())
-        elif event.kind == "timeout":
-            effects = engine.step(TimerExpired())
-        else:
-            effects = engine.step(InputValue(_value(event.value or 0)))
+        effects = engine.step(self.given(event))
         if effects and isinstance(effects[-1], Compare):
             value = effects[-1].message.value
             if value not in self.hang:
