@@ -57,8 +57,8 @@ class Watch(Generic[Told, Known]):
 
     async def _try(self) -> Known:
         """Read from the stream that is open, or from the next node's."""
+        links = self._links()
         if self._stream is None or self._link is None:
-            links = self._links()
             self._link = links[self._turn % len(links)]
             self._stream = self._open(self._link)
         node = self._link.node
@@ -68,11 +68,12 @@ class Watch(Generic[Told, Known]):
             return self._check(node, told)
         except Refused as refused:
             self._refused[node] = refused
-            if len(self._refused) > self._refusals_max:
+            if len(self._refused) > min(self._refusals_max, len(links) - 1):
                 raise
             why = str(refused)
-        except Lied as lied:
-            why = str(lied)
+        except Lied:
+            await self._leave()
+            return await self._try()  # there are ever fewer to ask
         except TimeoutError:
             why = f"node {node}: nothing in {self._stall} s"
         except StopAsyncIteration:

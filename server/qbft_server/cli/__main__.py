@@ -2,6 +2,6 @@
 
 import sys
 
-from qbft_server.cli.main import main
+from qbft_server.cli import main
 
 sys.exit(main())

@@ -98,7 +98,8 @@ async def _until_told_to_stop(rows: Sequence[Row], directory: Path, listener: Li
         telling.cancel()
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            loop.add_signal_handler(number, stop)
     try:
         return await telling
     except asyncio.CancelledError:
