@@ -112,6 +112,10 @@ class ReplicaLimits:
     """What one turn takes in, in checks of one signature (about 50 us each, so about 25 ms): the
     rest waits for the next turn, so that due timers do not (DESIGN, async)."""
 
+    waiting_work_per_peer_max: int = 16_384
+    """What one peer's frames that wait to be taken in may cost, in the same measure: about a
+    second. Above it they are dropped, to be sent again."""
+
     turn_timers_max: int = 256
     """Round timers that expire in one turn; the others follow in the next, which comes at once."""
 

@@ -26,6 +26,13 @@ from qbft.replica.catch_up import CatchUp
 from qbft.replica.conclusions import Conclusions, as_seen_by, check_same
 from qbft.replica.driver import now_ms
 from qbft.replica.held import HeldVotes
+from qbft.replica.intake import (
+    FEED_IDS_PER_WORK,
+    SECTION_VOTES_PER_WORK,
+    VALUE_BYTES_PER_WORK,
+    Intake,
+    work_of,
+)
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.narrow import as_digest, as_instance, sequence_of
 from qbft.replica.open_instance import OpenInstance
@@ -50,12 +57,6 @@ from qbft.transport import Frame
 
 Reject = Callable[[str, int], None]
 """Counts a refusal: its reason, and the peer whose frame it was in."""
-
-VALUE_BYTES_PER_WORK = 32 * 1024
-"""Bytes of a value that are hashed in about the time of one signature check."""
-
-SECTION_VOTES_PER_WORK = 8
-"""Votes of one section that are hashed in about that time."""
 
 NOT_VOTING = "this node has stopped voting: its journal failed"
 
@@ -132,8 +133,7 @@ class Replica:
         self._deadlines: list[tuple[int, InstanceId]] = []
         self._work: list[Work] = []
         self._checking: Counter[int] = Counter()
-        self._backlog: deque[Iterator[int]] = deque()
-        self._work_done = 0
+        self._intake = Intake(limits.turn_work_max, limits.waiting_work_per_peer_max)
         self._heard: dict[int, int] = {}
         self._now_ms = 0
         self._ticks = 0
@@ -250,14 +250,14 @@ class Replica:
         sender = self._peers.get(peer)
         if sender is None:
             return
-        self._heard[peer] = now_ms
-        self._backlog.append(self._parts(sender, frame))
-        self._work_off(now_ms)
+        self._now_ms = self._heard[peer] = now_ms
+        if not self._intake.add(peer, work_of(frame), self._parts(sender, frame)):
+            self._reject("overloaded", peer)
 
     @property
     def is_saturated(self) -> bool:
         """Whether this turn has taken in enough."""
-        return bool(self._backlog) or self._work_done >= self._limits.turn_work_max
+        return self._intake.is_saturated
 
     @property
     def linger_ms(self) -> int:
@@ -277,15 +277,6 @@ class Replica:
         sender.to_ask = deque(self._open)
         self._ask_open(sender)
         self._catch_up.begin(peer, now_ms)
-
-    def _work_off(self, now_ms: int) -> None:
-        self._now_ms = now_ms
-        while self._backlog and self._work_done < self._limits.turn_work_max:
-            cost = next(self._backlog[0], None)
-            if cost is None:
-                self._backlog.popleft()
-            else:
-                self._work_done += cost
 
     def _parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
         """Take a frame part by part; yields the cost of each, in checks of one signature."""
@@ -309,7 +300,7 @@ class Replica:
         if frame.feed_page is not None:
             if not self._catch_up.take_page(peer, frame.feed_page, self._now_ms):
                 self._reject("bad_feed_page", peer)
-            yield 1 + len(frame.feed_page.instances) // 4
+            yield 1 + len(frame.feed_page.instances) // FEED_IDS_PER_WORK
 
     def _take_own_section(self, peer: int, frame: Frame) -> Iterator[int]:
         """Take the votes that a peer signed in one turn; the late among them cost nothing."""
@@ -570,7 +561,7 @@ class Replica:
 
         What a decision made this node ask for, once it was durable, is due at once too.
         """
-        if self._backlog or self._outbox:
+        if self._intake.has_more or self._outbox:
             return self._now_ms
         due = [self._deadlines[0][0]] if self._deadlines else []
         late = self._aftermath.next_due_ms
@@ -587,7 +578,8 @@ class Replica:
 
     def run_due(self, now_ms: int) -> None:
         """Go on with what was left over; then timers, always, and the tick of re-sending."""
-        self._work_off(now_ms)
+        self._now_ms = now_ms
+        self._intake.go_on()
         for _ in range(self._limits.turn_timers_max):
             if not self._deadlines or self._deadlines[0][0] > now_ms:
                 break
@@ -700,7 +692,7 @@ class Replica:
         turn = Turn(records, [(None, frame) for frame in frames], self._work)
         turn.frames.extend(self._outbox.seal())
         self._work = []
-        self._work_done = 0
+        self._intake.end_turn()
         return turn
 
     def _arm(self, opened: OpenInstance) -> None:

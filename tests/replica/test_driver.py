@@ -15,7 +15,6 @@ from replica_builders import (
     kinds,
     own_section,
     proposal,
-    round_change,
     vote,
 )
 
@@ -376,6 +375,17 @@ def vote_of_leader(height: int) -> object:
 # --- what one turn of a replica takes in ----------------------------------------------------------
 
 
+def junk(source: int, count: int) -> Frame:
+    """A frame of so many votes of that source, each for another value."""
+    return own_section(*(vote(PREPARE, source, proposal(b"x%d" % i)) for i in range(count)))
+
+
+def has_more(rig: Rig) -> bool:
+    """Whether something is due at once."""
+    due = rig.replica.next_due_ms
+    return due is not None and due <= rig.now
+
+
 def test_one_frame_is_taken_in_over_several_turns() -> None:
     """DESIGN, async: a frame of 256 votes, each with proofs, must not hold up a due timer.
 
@@ -383,13 +393,13 @@ def test_one_frame_is_taken_in_over_several_turns() -> None:
     """
     rig = Rig(1, limits=ReplicaLimits(turn_work_max=50))
     rig.receive(2, proposals=(proposal(),))
-    votes = tuple(vote(PREPARE, 3, proposal(b"x%d" % number)) for number in range(200))
-    rig.replica.receive(3, own_section(*votes), rig.now)
-    assert rig.replica.is_saturated
-    assert rig.replica.next_due_ms == rig.now
+    last = vote(PREPARE, 3, proposal())
+    rig.receive(0, own_section(vote(PP, 0, proposal()), vote(PREPARE, 0, proposal())))
+    rig.replica.receive(3, own_section(*junk(3, 199).votes, last), rig.now)
     turns = rig.settle()
     assert len(turns) == 5
-    assert not rig.replica.is_saturated
+    assert [kinds(turn) for turn in turns] == [[], [], [], [], [("COMMIT", 1)]]
+    assert not has_more(rig)
 
 
 def test_timers_expire_between_the_slices_of_a_frame() -> None:
@@ -397,21 +407,43 @@ def test_timers_expire_between_the_slices_of_a_frame() -> None:
     rig = Rig(1, limits=ReplicaLimits(turn_work_max=10))
     rig.receive(2, proposals=(proposal(),))
     rig.wait(999)
-    changes = tuple(round_change(3, 2, proposal(height=h).instance) for h in range(1, 100))
-    rig.replica.receive(3, own_section(*changes), rig.now)
+    rig.replica.receive(3, junk(3, 100), rig.now)
     rig.now += 1
     assert kinds(rig.turn()) == [("ROUND_CHANGE", 2)]
-    assert rig.replica.is_saturated
+    assert has_more(rig)
 
 
-def test_the_frames_of_other_peers_follow_in_order() -> None:
-    """What is handed over while a frame is unfinished waits behind it, and is not lost."""
+def test_a_peers_frames_follow_each_other_in_order() -> None:
+    """What is handed over while a frame of the same peer is unfinished waits behind it."""
     rig = Rig(1, limits=ReplicaLimits(turn_work_max=10))
     rig.receive(2, proposals=(proposal(),))
-    junk = tuple(vote(PREPARE, 3, proposal(b"x%d" % number)) for number in range(50))
-    rig.replica.receive(3, own_section(*junk), rig.now)
+    rig.replica.receive(0, junk(0, 50), rig.now)
     rig.replica.receive(0, own_section(vote_of_leader(0)), rig.now)
-    assert ("PREPARE", 1) in kinds(rig.settle())
+    turns = rig.settle()
+    assert [kinds(turn) for turn in turns if kinds(turn)] == [[("PREPARE", 1)]]
+    assert kinds(turns[-1]) == [("PREPARE", 1)]
+
+
+def test_a_costly_frame_delays_its_sender_and_not_the_others() -> None:
+    """DESIGN, bounds: a liar's frames of thousands of checks leave half of each turn to others."""
+    rig = Rig(1, limits=ReplicaLimits(turn_work_max=20))
+    rig.receive(2, proposals=(proposal(),))
+    for _ in range(10):
+        rig.replica.receive(3, junk(3, 100), rig.now)
+    rig.replica.receive(0, own_section(vote_of_leader(0)), rig.now)
+    assert kinds(rig.turn()) == [("PREPARE", 1)]
+    assert has_more(rig)
+
+
+def test_what_one_peer_may_have_waiting_is_bounded() -> None:
+    """Bounds: the rest is dropped and counted; an honest sender sends it again (U5)."""
+    rig = Rig(1, limits=ReplicaLimits(turn_work_max=10, waiting_work_per_peer_max=300))
+    for _ in range(10):
+        rig.replica.receive(3, junk(3, 100), rig.now)
+    assert rig.rejected == [("overloaded", 3)] * 8
+    rig.settle()
+    rig.receive(3, junk(3, 1_000))
+    assert len(rig.rejected) == 8
 
 
 def test_many_timers_expire_over_several_turns() -> None:
