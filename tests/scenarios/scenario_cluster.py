@@ -24,16 +24,21 @@ SEEDS = 200
 """Seeds of each scenario that has anything random in it."""
 
 
-async def for_seeds(scenario: Callable[[int], Awaitable[object]], count: int = SEEDS) -> None:
-    """Play a scenario with each seed, or `QBFT_SEED` alone; a failure says how to replay it."""
+async def for_seeds(scenario: Callable[[int], Awaitable[object]], count: int = SEEDS) -> int:
+    """Play a scenario with each seed, or `QBFT_SEED` alone; give how many were played.
+
+    A failure says how to replay it.
+    """
     chosen = os.environ.get("QBFT_SEED")
-    for seed in range(count) if chosen is None else [int(chosen)]:
+    seeds = range(count) if chosen is None else [int(chosen)]
+    for seed in seeds:
         try:
             await scenario(seed)
         except BaseException as error:
             test = os.environ.get("PYTEST_CURRENT_TEST", "").removesuffix(" (call)")
             error.add_note(f"replay: QBFT_SEED={seed} pytest '{test}'")
             raise
+    return len(seeds)
 
 
 def rotating(nodes: int) -> Leader:

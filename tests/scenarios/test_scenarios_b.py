@@ -70,8 +70,8 @@ async def test_b03_a_split_of_two_to_one_never_forks() -> None:
             await equivocate(stage, [0], {"v1": honest[:2], "v2": honest[2:]})
         rounds.update(stage.outcome[0])
 
-    await for_seeds(scenario)
-    assert min(rounds) < max(rounds), "the split always ended the same way: it tests nothing"
+    if await for_seeds(scenario) > 1:
+        assert len(rounds) > 1, "the split always ended the same way: it tests nothing"
 
 
 async def test_b04_two_liars_of_seven_split_three_to_two() -> None:
@@ -85,8 +85,8 @@ async def test_b04_two_liars_of_seven_split_three_to_two() -> None:
             await equivocate(stage, [0, 1], {"v1": honest[:3], "v2": honest[3:]})
         rounds.update(stage.outcome[0])
 
-    await for_seeds(scenario)
-    assert min(rounds) < max(rounds), "the split always ended the same way: it tests nothing"
+    if await for_seeds(scenario) > 1:
+        assert len(rounds) > 1, "the split always ended the same way: it tests nothing"
 
 
 def is_refused(proposal: Message) -> bool:

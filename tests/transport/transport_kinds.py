@@ -104,10 +104,10 @@ def send_now(transport: Transport, frame: Frame, to: int | None = None) -> None:
     """Send, and fail if that waits for anything at all."""
     sending = transport.send(frame, to)
     try:
-        sending.send(None)  # type: ignore[attr-defined]
+        sending.send(None)
     except StopIteration:
         return
-    sending.close()  # type: ignore[attr-defined]
+    sending.close()
     raise AssertionError("sending waits")
 
 
