@@ -319,12 +319,13 @@ class Client:
             NoNodeLeft: every node has lied.
         """
         following = InstanceId(topic, from_height)
+        nodes = self._order(following) if node is None else [node]
 
         def check(teller: int, told: messages_pb2.Decision) -> Decision:
             return self._belief.check(teller, told, following)
 
         watch = Watch(
-            lambda: self._believed(self._order(following) if node is None else [node]),
+            lambda: self._believed(nodes),
             lambda link: link.watch(following),
             check,
             refusals_max=self._roster.faulty if node is None else 0,
