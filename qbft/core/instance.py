@@ -265,13 +265,13 @@ class Instance:
         round_, value = message.round, message.value
         if round_ != self.round or not self._log.has_commit_quorum(round_, value):
             return
-        if not self._fires(UponRule.QUORUM_COMMITS, round_):
-            return
         self._decide(round_, value, self._log.commits(round_, value), UponRule.QUORUM_COMMITS)
 
     def _decide(
         self, round_: int, value: Value | None, commits: tuple[Message, ...], rule: UponRule
     ) -> None:
+        """The last rule to fire: once per instance, so that no memory of it is needed (rule 29)."""
+        self._effects.append(RuleFired(rule, self.round))
         self._change_round(round_, rule)
         self.decision = Decide(value, round_, commits)
         self._effects.append(StopTimer())
@@ -307,10 +307,10 @@ class Instance:
         if not self._fires(UponRule.F_PLUS_1_ROUND_CHANGES, message.round):
             return
         highest: dict[int, int] = {}
-        for change in self._log.walk_ahead(self.round):
+        walk = self._log.walk_ahead(self.round)
+        while len(highest) < enough:
+            change = next(walk)
             highest[change.source] = max(change.round, highest.get(change.source, 0))
-            if len(highest) >= enough:
-                break
         self._change_round(min(highest.values()), UponRule.F_PLUS_1_ROUND_CHANGES)
         self._effects.append(StartTimer(self.round))
         self._broadcast_round_change()
@@ -351,10 +351,9 @@ class Instance:
 
     def _upon_decided(self, message: Message) -> None:
         """Algorithm 3:17, at the receiver. Upon a justified DECIDED of any round: decide it."""
-        if self._fires(UponRule.JUSTIFIED_DECIDED, message.round):
-            self._decide(
-                message.round, message.value, message.justification, UponRule.JUSTIFIED_DECIDED
-            )
+        self._decide(
+            message.round, message.value, message.justification, UponRule.JUSTIFIED_DECIDED
+        )
 
     def _answer_laggard(self, message: Message, decision: Decide) -> None:
         """Algorithm 3:17, at the sender. Upon another's ROUND-CHANGE after the decision: tell it.

@@ -12,7 +12,7 @@ from qbft.core import instance as instance_module
 from qbft.core import message_log as log_module
 from qbft.core.message_log import MessageLog, Place, Voters
 
-STEPS = 250_000
+STEPS = 100_000
 SEED = 20_260_821
 
 
@@ -20,9 +20,9 @@ def test_the_engine_does_what_the_naive_one_does() -> None:
     """The parity page: what traces may miss. All rules must have been reached, many times each."""
     tally = fuzz(STEPS, SEED)
     acted = {rule.value for rule in UponRule} - {UponRule.ROUND_TIMEOUT.value}
-    assert min(tally.rules[rule] for rule in acted) > 50
-    assert tally.decisions > 1000
-    assert tally.failures > 10
+    assert min(tally.rules[rule] for rule in acted) > 20
+    assert tally.decisions > 300
+    assert tally.failures > 3
 
 
 def forget_carried(self: MessageLog, place: Place, message: Message) -> None:

@@ -112,12 +112,12 @@ def test_a_restart_that_decides_from_its_own_votes() -> None:
 def test_every_recorded_life_cut_anywhere_contradicts_nothing() -> None:
     """W5: a seeded sample of the cuts; the module's command tries all (about 20,000)."""
     tried = votes = 0
-    for drop, share in ((False, 0.15), (True, 0.03)):
+    for drop, share in ((False, 0.1), (True, 0.02)):
         for life, cut in sample(share, seed=5, drop=drop):
             tried += 1
             votes += resumed(life, cut) + resumed(life, cut, backwards=True)
-    assert tried > 4000
-    assert votes > 16_000
+    assert tried > 2500
+    assert votes > 10_000
 
 
 def forgets_its_round(self: Instance, votes: Sequence[OwnVote]) -> None:
