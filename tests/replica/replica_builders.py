@@ -9,6 +9,7 @@ from qbft.core import Definition, InstanceId, Message, MessageType, Proof
 from qbft.crypto.certificate import Certificate
 from qbft.crypto.proposal import Proposal
 from qbft.crypto.signing import BatchHeader
+from qbft.replica.authenticator import Authenticator
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.policy import Policies, open_to_all
 from qbft.replica.protocols import Application, Record, VoteRecord
@@ -149,6 +150,7 @@ class Rig:
         policies: Policies = open_to_all,
         timers: TimerPolicy | None = None,
         disk: SimDisk | None = None,
+        authenticator: Authenticator | None = None,
     ) -> None:
         self.index = index
         self.now = 0
@@ -158,7 +160,7 @@ class Rig:
         self.replica = Replica(
             definition=definition(nodes),
             validator=index,
-            authenticator=SimAuthenticator(index, nodes),
+            authenticator=authenticator or SimAuthenticator(index, nodes),
             journal=self.disk,
             store=self.disk,
             timers=timers or exponential(FIRST_ROUND_MS, 60_000),
