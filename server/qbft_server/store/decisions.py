@@ -16,12 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qbft.wire.journal import decode_journal_commit, encode_journal_commit
-
 from qbft.core.messages import InstanceId
 from qbft.decision import Decision
 from qbft.errors import QbftError
 from qbft.replica.protocols import DecisionRecord
+from qbft.wire.journal import decode_journal_commit, encode_journal_commit
 from qbft_server.store.live import instance_of, value_bytes
 
 SCHEMA_VERSION = 1

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from qbft.wire.journal import decode_journal_commit, encode_journal_commit
-
 from qbft.core.messages import InstanceId
 from qbft.errors import JournalError, QbftError
 from qbft.replica.protocols import Record, VoteRecord
+from qbft.wire.journal import decode_journal_commit, encode_journal_commit
 from qbft_server.store.faults import FaultHook, kinds_of
 from qbft_server.store.live import LiveRecords
 from qbft_server.store.segments import SegmentHeader, SegmentLog, sync_directory
