@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
@@ -292,7 +292,7 @@ def _print_decision(
     from qbft.wire import encode_decision
 
     if out is not None:
-        write_whole(out, encode_decision(decision))
+        write_whole(out, encode_decision(replace(decision, own=False)))  # of no meaning to others
     verified = _verified(decision)
     if as_json:
         print_json(decision_record(verified, own))

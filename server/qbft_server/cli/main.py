@@ -70,6 +70,7 @@ app.command("list")(asking.list_)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core would add lines of its own
     try:
         code = app(args=arguments, prog_name="qbft", standalone_mode=False)
         sys.stdout.flush()
@@ -78,12 +79,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code if isinstance(code, int) else ExitCode.OK
     except typer.TyperException as error:
         return _end(error.format_message(), error.exit_code)
-    except BrokenPipeError:  # whoever read our output has left: nothing to tell them
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # typer's way out where whoever read our output has left
+        return ExitCode.FAILED
+    except BrokenPipeError:  # the same, seen by us: nothing to tell them
+        _drop_output()
         return ExitCode.FAILED
     except QbftError as error:
         return _end(str(error), exit_code_of(error))
     except OSError as error:
+        _drop_output()
         where = f"{error.filename}: " if error.filename else ""
         return _end(f"{where}{error.strerror or error}", ExitCode.FAILED)
     except (KeyboardInterrupt, typer.Abort):
@@ -91,6 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception:  # noqa: BLE001 - a bug: told in full, and never mistaken for an answer
         traceback.print_exc()
         return ExitCode.FAILED
+
+
+def _drop_output() -> None:
+    """Forget what could not be printed; else the interpreter tries again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(message: str, code: int) -> int:

@@ -96,23 +96,30 @@ def decision_facts(decision: VerifiedDecision) -> dict[str, object]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole and synced, or not at all.
+    """Write a file so that it is there whole and synced, or not at all; a device is written to.
 
     Raises:
         CommandError: the disk refuses.
     """
-    temporary: str | None = None
+    path = path.resolve()
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+        else:
+            _replace(path, data)
+    except OSError as error:
+        raise CommandError(f"{path}: cannot write: {error.strerror}", ExitCode.FAILED) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), 0o644)
         Path(temporary).replace(path)
-        temporary = None
-    except OSError as error:
-        raise CommandError(f"{path}: cannot write: {error.strerror}", ExitCode.FAILED) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
