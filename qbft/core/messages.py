@@ -42,6 +42,7 @@ class InstanceId:
 
     topic: str
     height: int
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not TOPIC_PATTERN.fullmatch(self.topic):
@@ -51,6 +52,11 @@ class InstanceId:
             )
         if not 0 <= self.height <= HEIGHT_MAX:
             raise ValueError(f"height {self.height} must be from 0 to {HEIGHT_MAX}")
+        object.__setattr__(self, "_hash", hash((self.topic, self.height)))
+
+    def __hash__(self) -> int:
+        """Computed once: an instance is looked up many times for each message."""
+        return self._hash
 
     @classmethod
     def parse(cls, text: str) -> InstanceId:
