@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(BIN)/qbft demo
 
 test: .venv/installed
-	$(BIN)/coverage run -m pytest && $(BIN)/coverage report
+	$(BIN)/coverage run -m pytest tests/core tests/parity && $(BIN)/coverage report && $(BIN)/pytest --ignore=tests/core --ignore=tests/parity
 
 check: .venv/installed
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python proto/generate.py --check
