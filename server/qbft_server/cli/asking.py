@@ -42,8 +42,9 @@ from qbft_server.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from qbft.client import Client, ClientError, NodeStatus
+    from qbft.client import Access, Client, ClientError, NodeStatus
     from qbft.core import InstanceId
+    from qbft.crypto.keys import VoteKey
     from qbft.decision import Decision
     from qbft.verify import VerifiedDecision
 
@@ -70,14 +71,12 @@ class Asking:
             ClusterError: the cluster file, or a key, is not usable.
         """
         from qbft.client import Client, ClientError
-        from qbft_server.cli.credentials import load_proposer_key, read_access
 
         cluster = Cluster.load(self.cluster)
         if self.node is not None and self.node >= len(cluster.validators):
             last = len(cluster.validators) - 1
             raise CommandError(f"--node {self.node}: allowed is 0 to {last}", ExitCode.USAGE)
-        key = None if self.proposer_key is None else load_proposer_key(self.proposer_key)
-        access = None if self.access is None else read_access(self.access)
+        key, access = self._credentials()
 
         async def use() -> T:
             async with Client(cluster, access=access, proposer=key, timeout=self.timeout) as client:
@@ -87,6 +86,17 @@ class Asking:
             return asyncio.run(use())
         except ClientError as error:
             raise CommandError(str(error), exit_code_of_client(error)) from error
+
+    def _credentials(self) -> tuple[VoteKey | None, Access | None]:
+        """What the client shows of itself, if anything; the libraries for it come with `node`."""
+        if self.proposer_key is None and self.access is None:
+            return None, None
+        from qbft_server.cli.credentials import load_proposer_key, read_access
+
+        return (
+            None if self.proposer_key is None else load_proposer_key(self.proposer_key),
+            None if self.access is None else read_access(self.access),
+        )
 
 
 def exit_code_of_client(error: ClientError) -> ExitCode:

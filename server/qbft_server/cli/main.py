@@ -90,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drop_output()
         where = f"{error.filename}: " if error.filename else ""
         return _end(f"{where}{error.strerror or error}", ExitCode.FAILED)
+    except ModuleNotFoundError as error:
+        message = f"{error.name} is not installed, it comes with: pip install 'qbft[node]'"
+        return _end(message, ExitCode.FAILED)
     except (KeyboardInterrupt, typer.Abort):
         return _end("interrupted", ExitCode.INTERRUPTED)
     except Exception:  # noqa: BLE001 - a bug: told in full, and never mistaken for an answer
