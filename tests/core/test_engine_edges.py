@@ -61,7 +61,7 @@ def test_an_input_after_the_decision_goes_out_only_where_a_proof_was_kept() -> N
 
 
 def test_timeouts_after_the_decision_do_nothing() -> None:
-    """REFERENCE rule 11; SCENARIOS A15."""
+    """A late tick of the stopped timer changes nothing (REFERENCE rule 11; SCENARIOS A15)."""
     engine = new(round_=3)
     feed(engine, decided(0, A, 1, commits()))
     assert feed(engine, TimerExpired(), TimerExpired()) == ()
