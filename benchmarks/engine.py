@@ -1,10 +1,9 @@
 """What the engine costs: all engines of one instance in one process, nothing around them.
 
 `python benchmarks/engine.py [--json] [--round-change]`. Every message goes through `step` of every
-engine, its sender's first, in the order of sending. Happy path: from `Start` to the last decision.
-Round change: from the timeout of everyone, all prepared in round 1 and the leader's COMMITs lost, to
-the last decision in round 2. Best of the medians of five repeats; no garbage collection meanwhile, as
-timeit does it.
+engine, in the order of sending. Happy path: from `Start` to the last decision. Round change: from
+the timeout of everyone, all prepared in round 1 and the COMMITs lost, to the last decision in round
+2. Best of the medians of five repeats; no garbage collection meanwhile, as timeit does it.
 """
 
 from __future__ import annotations

@@ -179,6 +179,14 @@ def test_what_is_no_instance_is_refused_by_name(text: str) -> None:
         InstanceId.parse(text)
 
 
+def test_equal_instances_are_one_key() -> None:
+    """However each of them came about; replicas look engines up by them."""
+    made, parsed = InstanceId("prices/btc", 17), InstanceId.parse("prices/btc/17")
+    assert {made: "engine"}[parsed] == "engine"
+    assert len({made, parsed, InstanceId("prices/btc", 18)}) == 2
+    assert repr(made) == "InstanceId(topic='prices/btc', height=17)"
+
+
 def test_instances_order_by_topic_then_height() -> None:
     """By number, not by digits."""
     assert InstanceId("a", 9) < InstanceId("a", 10) < InstanceId("b", 0)
