@@ -58,6 +58,10 @@ class InstanceId:
         """Computed once: an instance is looked up many times for each message."""
         return self._hash
 
+    def __reduce__(self) -> tuple[type[InstanceId], tuple[str, int]]:
+        """Pickle without the hash, which holds only within one process."""
+        return InstanceId, (self.topic, self.height)
+
     @classmethod
     def parse(cls, text: str) -> InstanceId:
         """Read TOPIC/HEIGHT, split at the last slash.

@@ -24,6 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from qbft.cluster import TLS_NAME, Cluster
 from qbft.errors import QbftError, first_of
+from qbft_server.config import ENVIRONMENT_PREFIX
 from qbft_server.initialise import CLUSTER_FILE, NODE_FILE, PORTS_PER_NODE, init_cluster
 
 DECISION_SERVICE = "qbft.v1.DecisionService"
@@ -117,7 +118,7 @@ class LocalCluster:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env={**os.environ, **self._environment, **(environment or {})},
+                    env={**_foreign_environment(), **self._environment, **(environment or {})},
                 )
 
     def signal(self, node: int, number: signal.Signals) -> None:
@@ -192,6 +193,13 @@ class LocalCluster:
     def _said(self, node: int) -> str:
         lines = self.log(node).read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:]
         return "; it said last:\n" + "\n".join(lines) if lines else ""
+
+
+def _foreign_environment() -> dict[str, str]:
+    """This process's environment without settings of nodes: those are of another cluster."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)
+    }
 
 
 def _free_ports(nodes: int) -> int:

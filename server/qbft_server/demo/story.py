@@ -19,7 +19,6 @@ from qbft.verify import verify
 from qbft.wire import encode_decision
 from qbft_server.demo.load import Load, Outcome
 from qbft_server.demo.rows import Row
-from qbft_server.initialise import CLUSTER_FILE
 from qbft_server.local import LocalCluster
 
 NODES = 4
@@ -89,8 +88,7 @@ async def tell(rows: Sequence[Row], directory: Path, listener: Listener) -> Stor
     """
     story = Story(rows, directory)
     listener.chapter("making keys and starting four nodes")
-    own_file = {"QBFT_CLUSTER": str(directory / "cluster" / CLUSTER_FILE)}  # whatever the shell has
-    local = LocalCluster.create(directory / "cluster", NODES, environment=own_file)
+    local = LocalCluster.create(directory / "cluster", NODES)
     async with local:
         await local.start()
         await local.wait_until_ready()

@@ -305,7 +305,7 @@ def sync_directory(directory: Path) -> None:
 def _lost(path: Path, why: str) -> NoReturn:
     raise JournalError(
         f"{path}: {why}; this disk has lost votes, and a backup of it must not be restored: "
-        "replace this node's store with `qbft init --replace`"
+        "it must not vote again: see docs/OPERATIONS.md"
     )
 
 

@@ -139,7 +139,7 @@ class NodeStore:
                 raise JournalError(
                     f"{directory / DECISIONS_FILE} ends at {table.end}, but decisions up to "
                     f"{journal.settled_position} were stored there: it was lost or restored from a "
-                    "backup; replace this node's store with `qbft init --replace`"
+                    "backup, and this node must not vote again: see docs/OPERATIONS.md"
                 )
             store = cls(journal, table, limits)
             undo.pop_all()
