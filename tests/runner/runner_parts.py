@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,14 +18,17 @@ from qbft.transport import Batch, Frame, Transport
 DEFINITION = Definition(4, lambda instance, round_: (round_ - 1) % 4)
 COMPARING = Definition(4, DEFINITION.leader, compares=True)
 ROUND_MS = 1_000
+HORIZON_SECONDS = 3_600
+"""Rounds never end by themselves; a test that waits in vain does, on the virtual clock."""
 
 
-def part(
+async def part(
     transport: Transport, process: int, /, definition: Definition = DEFINITION, **settings: Any
-) -> Coroutine[Any, Any, Decision]:
+) -> Decision:
     """One process's run of instance "here"; rounds last a second."""
     timer = constant(ROUND_MS)()
-    return run(definition, "here", process, transport, timer=timer, **settings)
+    async with asyncio.timeout(HORIZON_SECONDS):
+        return await run(definition, "here", process, transport, timer=timer, **settings)
 
 
 @asynccontextmanager

@@ -161,11 +161,11 @@ async def test_an_error_of_ours_keeps_its_own_cause() -> None:
 async def test_what_breaks_after_the_decision_takes_nothing_back() -> None:
     """A decision that is made is returned, though the transport fails in the same breath."""
     network = MemoryNetwork(4)
-    transport = FailingTransport(network.transport(3))
+    transport = network.transport(3)
 
     def cut(effect: Effect) -> None:
         if isinstance(effect, Decide):
-            transport.receive_error = TransportError("gone")
+            transport.close()
 
     running = asyncio.create_task(part(transport, 3, observe=cut))
     await tell(network, 3, *[message(MessageType.COMMIT, source) for source in range(3)])

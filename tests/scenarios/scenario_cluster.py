@@ -24,6 +24,10 @@ SEEDS = 200
 """Seeds of each scenario that has anything random in it."""
 
 
+HORIZON_SECONDS = 10_000
+"""Rounds never end by themselves; a run that waits in vain does, on the virtual clock."""
+
+
 async def for_seeds(scenario: Callable[[int], Awaitable[object]], count: int = SEEDS) -> int:
     """Play a scenario with each seed, or `QBFT_SEED` alone; give how many were played.
 
@@ -235,7 +239,7 @@ class _Links:
 async def staged(plot: Plot, seed: int = 0) -> AsyncIterator[Stage]:
     """A cluster that runs while the block lasts; agreement is asserted throughout."""
     stage = Stage(plot, seed)
-    async with asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(HORIZON_SECONDS), asyncio.TaskGroup() as tasks:
         lives = [tasks.create_task(stage.live(process)) for process in stage.processes]
         try:
             yield stage
