@@ -68,11 +68,11 @@ class ReplicaLimits:
     recent_decisions_max: int = 16_384
     """Decided instances whose late votes cost nothing (HARDENING U1)."""
 
-    lone_instances_max: int = 4
-    """With more instances than this open, a turn waits for company ..."""
+    linger_instances: int = 8
+    """For each so many open instances a turn that is due waits a millisecond for company ..."""
 
-    linger_ms: int = 2
-    """... so long: fewer turns, each with one commit, one signature and one frame for a peer."""
+    linger_ms_max: int = 8
+    """... up to this: fewer turns, each with one commit, one signature and one frame for a peer."""
 
     late_commit_ms: int = 100
     """How long after a decision a peer's missing COMMIT earns it a certificate (HARDENING U1)."""

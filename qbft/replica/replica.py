@@ -262,8 +262,8 @@ class Replica:
     @property
     def linger_ms(self) -> int:
         """Wait a moment when many instances are open: they share commit, signature and frames."""
-        busy = len(self._open) > self._limits.lone_instances_max
-        return self._limits.linger_ms if busy else 0
+        limits = self._limits
+        return min(limits.linger_ms_max, len(self._open) // limits.linger_instances)
 
     def link_up(self, peer: int, now_ms: int) -> None:
         """Begin anew with a peer that may have missed anything: votes, decisions, its feed.
