@@ -68,7 +68,7 @@ class ReplicaLimits:
     recent_decisions_max: int = 16_384
     """Decided instances whose late votes cost nothing (HARDENING U1)."""
 
-    linger_instances: int = 8
+    linger_instances: int = 2
     """For each so many open instances a turn that is due waits a millisecond for company ..."""
 
     linger_ms_max: int = 8
