@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 
 from resume_property import RECORDED
+
+from qbft.core import InstanceId
 
 DIGEST = """
 import hashlib, itertools, sys
@@ -37,3 +40,22 @@ def test_effects_do_not_depend_on_the_hash_seed() -> None:
         hashes.add(hash_)
     assert len(seen) == 1
     assert len(hashes) == 3, "the seeds did take effect"
+
+
+def test_a_pickled_instance_id_is_found_under_another_hash_seed() -> None:
+    """Its hash is kept within one process only: a copy in another must equal and find its kin."""
+    pickled = pickle.dumps(InstanceId("prices/btc", 17))
+    script = (
+        "import pickle, sys; from qbft.core import InstanceId; "
+        "copy = pickle.load(sys.stdin.buffer); own = InstanceId('prices/btc', 17); "
+        "sys.exit(0 if copy == own and copy in {own} else 1)"
+    )
+    for seed in ("1", "2"):
+        ran = subprocess.run(
+            [sys.executable, "-c", script],
+            input=pickled,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=False,
+        )
+        assert ran.returncode == 0
+    assert pickle.loads(pickled) == InstanceId("prices/btc", 17)  # noqa: S301 - our own bytes
