@@ -32,6 +32,9 @@ FIRST_PORT, LAST_PORT = 10_000, 30_000
 """Below the ports that the system gives to outgoing connections."""
 
 PORT_ATTEMPTS_MAX = 200
+OWN_SETTINGS = ("cluster", "validator", "data", "vote_key", "tls_key", "listen")
+"""Settings that no two nodes share, and that a caller's environment must not give to all."""
+
 STOP_SECONDS = 10.0
 READY_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -118,7 +121,7 @@ class LocalCluster:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env={**_foreign_environment(), **self._environment, **(environment or {})},
+                    env={**_shared_environment(), **self._environment, **(environment or {})},
                 )
 
     def signal(self, node: int, number: signal.Signals) -> None:
@@ -195,11 +198,10 @@ class LocalCluster:
         return "; it said last:\n" + "\n".join(lines) if lines else ""
 
 
-def _foreign_environment() -> dict[str, str]:
-    """This process's environment without settings of nodes: those are of another cluster."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)
-    }
+def _shared_environment() -> dict[str, str]:
+    """This process's environment without what makes a node itself: that is in each node's file."""
+    own = tuple(ENVIRONMENT_PREFIX + key.upper() for key in OWN_SETTINGS)
+    return {name: value for name, value in os.environ.items() if not name.startswith(own)}
 
 
 def _free_ports(nodes: int) -> int:
