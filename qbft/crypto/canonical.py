@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import lru_cache
+from struct import Struct
 
 from qbft.core import InstanceId, Message, Value
 from qbft.crypto.encoding import number, pack
@@ -11,6 +13,12 @@ VOTE_TAG = b"qbft/vote"
 SIGNING_VERSION = 1
 PREFIXES_CACHED_MAX = 16_384
 
+_NUMBER = Struct(">IQ")
+"""A field of 8 bytes behind its length, as `pack` writes it; every vote of a frame is written so,
+hence without the detour of a list of fields."""
+_NUMBERS = Struct(">IQIQIQ")
+_NO_DIGEST = pack((b"",))
+
 
 def canonical_vote(vote: Message, cluster_id: bytes) -> bytes:
     """Domain tag, signing version, cluster, instance, and all fields but the justification.
@@ -18,20 +26,19 @@ def canonical_vote(vote: Message, cluster_id: bytes) -> bytes:
     Raises:
         TypeError: the instance or a value is not one of the service.
     """
-    return _prefix(cluster_id, vote.instance) + pack(
-        (
-            number(vote.type),
-            number(vote.source),
-            number(vote.round),
-            _digest(vote.value),
-            number(vote.prepared_round),
-            _digest(vote.prepared_value),
-        )
+    return (
+        _prefix(cluster_id, vote.instance)
+        + _NUMBERS.pack(8, vote.type, 8, vote.source, 8, vote.round)
+        + _digest(vote.value)
+        + _NUMBER.pack(8, vote.prepared_round)
+        + _digest(vote.prepared_value)
     )
 
 
 @lru_cache(maxsize=PREFIXES_CACHED_MAX)
-def _prefix(cluster_id: bytes, instance: InstanceId) -> bytes:
+def _prefix(cluster_id: bytes, instance: Hashable) -> bytes:
+    if not isinstance(instance, InstanceId):
+        raise TypeError(f"{instance!r} is no instance of the service")
     return pack(
         (
             VOTE_TAG,
@@ -45,7 +52,7 @@ def _prefix(cluster_id: bytes, instance: InstanceId) -> bytes:
 
 def _digest(value: Value | None) -> bytes:
     if value is None:
-        return b""
+        return _NO_DIGEST
     if isinstance(value, bytes):
-        return value
+        return len(value).to_bytes(4, "big") + value
     raise TypeError(f"{value!r} is no digest")
