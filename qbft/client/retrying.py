@@ -114,11 +114,24 @@ async def until_available(
 ) -> T:
     """Call, and call again as long as it is `Unavailable`; the caller's deadline ends it.
 
-    `stumbled` is told of each failure before the wait that follows it.
+    `stumbled` is told of each failure before the wait that follows it. A first try that succeeds,
+    as nearly all do, passes tenacity by, whose bookkeeping costs as much as a certificate's proof.
 
     Raises:
         ClientError: any other failure of the call, at once.
     """
+    try:
+        return await call()
+    except Unavailable as failed:
+        first: Unavailable | None = failed
+
+    async def call_again() -> T:
+        """The first failure once more, so that it is waited for and counted as all others."""
+        nonlocal first
+        if first is not None:
+            failed, first = first, None
+            raise failed
+        return await call()
 
     def tell(state: tenacity.RetryCallState) -> None:
         if (failed := _failed(state)) is not None:
@@ -130,4 +143,4 @@ async def until_available(
         before_sleep=tell,
         sleep=asyncio.sleep,
     )
-    return await retrying(call)
+    return await retrying(call_again)
