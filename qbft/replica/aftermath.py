@@ -8,7 +8,7 @@ sends anything that shows it does not know.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from qbft.core import InstanceId, Message, MessageType
@@ -51,22 +51,16 @@ class Aftermath:
         self._pace = TokenBucket(limits.late_burst_max, 1 / limits.late_every_ms)
         self._paused_until_ms = 0
 
-    def settle(self, decision: Decision, now_ms: int, *, learnt: bool) -> None:
-        """Remember a decision; for a moment also who may not know, unless it was learnt itself.
-
-        A decision learnt by its certificate is known to others, whose task the telling is.
-        """
+    def settle(self, decision: Decision, now_ms: int, silent: Iterable[int]) -> None:
+        """Remember a decision; for a moment also the peers whose COMMIT has not come."""
         instance = as_instance(decision.instance)
         certificate = decision.certificate
         self._recent[instance] = (certificate.round, certificate.value)
         if len(self._recent) > self._limits.recent_decisions_max:
             self._recent.popitem(last=False)
-        if learnt:
+        settled = _Settled(now_ms + self._limits.late_commit_ms, decision, set(silent))
+        if not settled.silent:
             return
-        committed = {commit.source for commit in certificate.commits}
-        settled = _Settled(
-            now_ms + self._limits.late_commit_ms, decision, set(self._peers) - committed
-        )
         self._queue.append(settled)
         self._waiting[instance] = settled
         if len(self._queue) > self._limits.recent_decisions_max:

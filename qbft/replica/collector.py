@@ -7,6 +7,8 @@ delivered too.
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from qbft.core import Message, Value
 
 COMMITS_PER_SOURCE_MAX = 16
@@ -48,6 +50,10 @@ class CommitCollector:
                 voters = self._commits[candidate]
                 return tuple(voters[source] for source in sorted(voters))
         return ()
+
+    def voters(self, round_: int, value: Value | None) -> Set[int]:
+        """Whose COMMITs of a round and value are kept."""
+        return self._commits.get((round_, value), {}).keys()
 
     def _forget(self, candidate: Candidate, source: int) -> None:
         self._kept[source].remove(candidate)

@@ -29,16 +29,16 @@ class Bare:
     """A decision without its bytes; `payer` is the peer that gave it where no engine was open."""
 
     certificate: Certificate
-    learnt: bool
+    silent: frozenset[int]
     payer: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Settling:
-    """A complete decision on its way to the disk; `learnt`: from others, by its certificate."""
+    """A complete decision on its way to the disk; `silent`: the peers that may not know of it."""
 
     decision: Decision
-    learnt: bool
+    silent: frozenset[int]
 
 
 class Conclusions:
@@ -70,22 +70,25 @@ class Conclusions:
         certificate: Certificate,
         proposal: Proposal | None,
         *,
-        learnt: bool,
+        silent: frozenset[int] = frozenset(),
         payer: int | None = None,
     ) -> bool:
         """Take a decision, with its bytes where they are here.
+
+        `silent` are the peers that may not know of it. There are none where it was learnt from
+        others by its certificate: the telling is their task.
 
         False where the payer gave more certificates without bytes than it may.
         """
         instance = as_instance(certificate.instance)
         if proposal is not None:
-            self.settling[instance] = Settling(Decision(proposal.value, certificate), learnt)
+            self.settling[instance] = Settling(Decision(proposal.value, certificate), silent)
             return True
         if payer is not None:
             if self._peers[payer].bare >= self._limits.bare_certificates_per_peer_max:
                 return False
             self._peers[payer].bare += 1
-        self.bare[instance] = Bare(certificate, learnt, payer)
+        self.bare[instance] = Bare(certificate, silent, payer)
         return True
 
     def complete(self, proposal: Proposal) -> bool:
@@ -96,7 +99,7 @@ class Conclusions:
         del self.bare[proposal.instance]
         if bare.payer is not None:
             self._peers[bare.payer].bare -= 1
-        return self.add(bare.certificate, proposal, learnt=bare.learnt)
+        return self.add(bare.certificate, proposal, silent=bare.silent)
 
     def wait(self, proposal: Proposal) -> asyncio.Future[Decision]:
         """Let an own client wait for the decision of the instance it proposes for."""

@@ -9,7 +9,7 @@ passes the guard and loops back at once; the replica collects it at the end of t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from qbft.core import (
     Broadcast,
@@ -311,6 +311,10 @@ class OpenInstance:
         """The bytes that a vote is for, where they are known."""
         value = vote.value if vote.value is not None else vote.prepared_value
         return self.proposals.get(value) if isinstance(value, bytes) else None
+
+    def committers(self, round_: int, value: Value | None) -> Set[int]:
+        """Whose COMMITs for this have come, those after the quorum too."""
+        return self._collector.voters(round_, value)
 
     def known_proposal(self) -> Proposal | None:
         """A proposal that opens the instance elsewhere: the input, else the first that is known."""

@@ -455,7 +455,7 @@ class Replica:
     def _take_bare(self, certificate: Certificate, peer: int) -> None:
         """Keep a decision whose bytes are not here yet, and ask for them."""
         instance = as_instance(certificate.instance)
-        if not self._conclusions.add(certificate, None, learnt=True, payer=peer):
+        if not self._conclusions.add(certificate, None, payer=peer):
             self._reject("certificate_budget", peer)
             return
         self._held.forget(instance)
@@ -721,9 +721,11 @@ class Replica:
         instance = opened.instance
         certificate = canonical_certificate(instance, decide.round, decide.value, decide.commits)
         proposal = opened.proposals.get(as_digest(decide.value))
-        learnt = instance in self._learnt
+        silent: frozenset[int] = frozenset()
+        if instance not in self._learnt:
+            silent = frozenset(self._peers.keys() - opened.committers(decide.round, decide.value))
         self._close(opened)
-        self._conclusions.add(certificate, proposal, learnt=learnt)
+        self._conclusions.add(certificate, proposal, silent=silent)
         if proposal is None:
             signers = [commit.source for commit in certificate.commits]
             self._ask_in_turn(
@@ -752,7 +754,7 @@ class Replica:
         self._store.add([entry.decision for entry in settling])
         self._conclusions.publish()
         for entry in settling:
-            self._aftermath.settle(entry.decision, now_ms, learnt=entry.learnt)
+            self._aftermath.settle(entry.decision, now_ms, entry.silent)
         decided = [as_instance(entry.decision.instance) for entry in settling]
         self._catch_up.decided(decided, now_ms)
 

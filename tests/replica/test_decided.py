@@ -141,6 +141,23 @@ def test_a_peer_that_commits_in_time_gets_nothing() -> None:
     assert not any(turn.frames for turn in rig.wait(1_000))
 
 
+def test_a_commit_beyond_the_quorum_counts_even_before_the_decision_is_durable() -> None:
+    """U1: the fourth COMMIT may come in the very frame or turn that completes the quorum.
+
+    It must not be forgotten, or under load most decisions would be followed by a needless
+    certificate.
+    """
+    rig = Rig(1)
+    rig.receive(0, own_section(vote(PP, 0, V), vote(PREPARE, 0, V), proposals=(V,)))
+    for source in (2, 3):
+        rig.receive(source, own_section(vote(PREPARE, source, V)))
+    for source in (0, 2, 3):
+        rig.replica.receive(source, own_section(vote(COMMIT, source, V)), rig.now)
+    rig.turn()
+    assert rig.disk.get(instance()) is not None
+    assert not any(turn.frames for turn in rig.wait(1_000))
+
+
 def test_nobody_can_speak_for_a_silent_peer() -> None:
     """A relayed COMMIT does not show that its source is there: here its proof is not checked."""
     rig = decided_rig()
