@@ -24,6 +24,8 @@ from qbft.wire.journal import decode_journal_commit, encode_journal_commit
 from qbft_server.store.live import instance_of, value_bytes
 
 SCHEMA_VERSION = 1
+TOPICS_KEPT_MAX = 4_096
+"""Topics whose highest stored height is remembered, so that a higher one costs no query."""
 _APPLICATION_ID = 0x51424654  # "QBFT"
 _BUSY_MS = 20  # nobody else writes; should somebody, the event loop must not wait for long
 _SCHEMA = f"""
@@ -58,6 +60,7 @@ class DecisionTable:
         self._path = path
         self._reader = reader
         self._writer = writer
+        self._tops: OrderedDict[str, int] = OrderedDict()
 
     @staticmethod
     def create(path: Path, cluster_id: bytes, validator: int, store_id: bytes) -> None:
@@ -118,12 +121,16 @@ class DecisionTable:
 
     def digest(self, instance: InstanceId) -> bytes | None:
         """The digest that was decided, or None."""
+        if self._is_above_all(instance):
+            return None
         key = (instance.topic, instance.height)
         rows = self._query("SELECT digest FROM decisions WHERE topic = ? AND height = ?", key)
         return bytes(rows[0][0]) if rows else None
 
     def get(self, instance: InstanceId) -> Decision | None:
         """The decision of an instance, or None."""
+        if self._is_above_all(instance):
+            return None
         key = (instance.topic, instance.height)
         rows = self._query("SELECT decision FROM decisions WHERE topic = ? AND height = ?", key)
         return _decode(rows[0][0]) if rows else None
@@ -182,6 +189,23 @@ class DecisionTable:
         if self._writer.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
+
+    def note_stored(self, instance: InstanceId) -> None:
+        """Take note of what is stored now; until then the owner must know it from elsewhere."""
+        top = self._tops.get(instance.topic)
+        if top is not None and top < instance.height:
+            self._tops[instance.topic] = instance.height
+
+    def _is_above_all(self, instance: InstanceId) -> bool:
+        """Whether nothing as high is stored of its topic, as is so for nearly all that begins."""
+        top = self._tops.get(instance.topic)
+        if top is None:
+            sql = "SELECT coalesce(max(height), -1) FROM decisions WHERE topic = ?"
+            top = int(self._query(sql, (instance.topic,))[0][0])
+            self._tops[instance.topic] = top
+            if len(self._tops) > TOPICS_KEPT_MAX:
+                self._tops.popitem(last=False)
+        return instance.height > top
 
     def close(self) -> None:
         """Give the files back; the table is not used afterwards."""

@@ -369,7 +369,9 @@ class NodeStore:
         self._settled += len(batch)
         self.journal.settled_position = self._settled
         for decision in batch:
-            self._recent.put(instance_of(DecisionRecord(decision)), decision)
+            instance = instance_of(DecisionRecord(decision))
+            self._table.note_stored(instance)
+            self._recent.put(instance, decision)
         self.stats.flushes += 1
         self.stats.flush_seconds_last = seconds
         self.stats.flush_seconds_max = max(seconds, self.stats.flush_seconds_max)

@@ -15,6 +15,7 @@ from store_builders import CLUSTER, VALIDATOR, decision, instance
 from qbft.decision import Decision
 from qbft_server.store.decisions import (
     SCHEMA_VERSION,
+    TOPICS_KEPT_MAX,
     DecisionsError,
     DecisionTable,
     RecentDecisions,
@@ -55,6 +56,36 @@ def test_what_is_stored_is_found(table: DecisionTable) -> None:
     assert table.get(instance(7, "other")) is None
     assert table.digest(instance(8)) is None
     assert table.end == 2
+
+
+def test_what_was_asked_for_too_early_is_found_once_it_is_noted(table: DecisionTable) -> None:
+    """The highest height known of a topic spares queries, and must not hide what comes later."""
+    assert table.get(instance(7)) is None
+    store(table, 1, decision(7), decision(3))
+    table.note_stored(instance(7))
+    table.note_stored(instance(3))
+    assert table.get(instance(7)) == decision(7)
+    assert table.digest(instance(3)) is not None
+    assert table.digest(instance(5)) is None
+    assert table.digest(instance(9)) is None
+
+
+def test_a_height_above_all_that_is_stored_costs_no_query(
+    table: DecisionTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every instance is looked up when it begins; of a known topic that must cost nothing."""
+    store(table, 1, decision(7))
+    assert table.get(instance(8)) is None
+    monkeypatch.setattr(table, "_query", lambda *_: pytest.fail("SQLite was asked"))
+    assert table.get(instance(9)) is None
+    assert table.digest(instance(2**63 - 1)) is None
+
+
+def test_topics_whose_height_is_remembered_are_bounded(table: DecisionTable) -> None:
+    """DESIGN, bounds: a client that names ever new topics fills nothing."""
+    for number in range(TOPICS_KEPT_MAX + 10):
+        assert table.get(instance(0, f"t{number}")) is None
+    assert len(table._tops) == TOPICS_KEPT_MAX
 
 
 def test_lists_and_feed_have_bounds(table: DecisionTable) -> None:
