@@ -280,24 +280,25 @@ class Client:
         ) -> tuple[list[Decision], InstanceId | None]:
             reply = await link.list_page(start, PAGE_DECISIONS, seconds)
             page = [self._belief.check(link.node, told) for told in reply.decisions]
-            at = start
+            least = start.height
             for decision in page:
                 instance = decision.instance
-                if not isinstance(instance, InstanceId) or not self._follows(at, instance):
-                    raise self._belief.caught(link.node, f"{instance} is not next after {at}")
-                at = InstanceId(instance.topic, instance.height + 1)
+                if (
+                    not isinstance(instance, InstanceId)
+                    or instance.topic != start.topic
+                    or instance.height < least
+                ):
+                    said = f"it gives {instance} where {start.topic}/{least} or later is due"
+                    raise self._belief.caught(link.node, said)
+                least = instance.height + 1
             if not reply.HasField("next_height"):
                 return page, None
-            if reply.next_height < at.height or not page:
+            if not page or not least <= reply.next_height <= HEIGHT_MAX:
                 raise self._belief.caught(link.node, "its pages do not go on")
             return page, InstanceId(start.topic, reply.next_height)
 
         nodes = self._order(start) if node is None else [node]
         return await self._ask(f"listing {start.topic}", nodes, ask, None, judge=self._refused)
-
-    @staticmethod
-    def _follows(at: InstanceId, instance: InstanceId) -> bool:
-        return instance.topic == at.topic and instance.height >= at.height
 
     async def watch(
         self,

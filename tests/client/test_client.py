@@ -40,6 +40,7 @@ from qbft.client import (
 )
 from qbft.client.belief import Belief
 from qbft.core import InstanceId, MessageType
+from qbft.core.messages import HEIGHT_MAX
 from qbft.crypto.keys import VoteKey
 from qbft.crypto.proposal import Proposal, is_proposal_genuine
 from qbft.crypto.roster import Roster, cluster_id
@@ -419,7 +420,31 @@ async def test_pages_of_a_topic() -> None:
         assert asked == [2, 9]
 
 
-@pytest.mark.parametrize("lie", ["backwards", "another topic", "stands still", "empty page"])
+async def test_pages_end_at_the_last_height_there_can_be() -> None:
+    """DESIGN section 4: heights go to 2^63-1; nothing comes after that one."""
+    async with pretend_cluster(1) as pretend, pretend.client() as client:
+        last = pretend.decision(InstanceId(TOPIC, HEIGHT_MAX), b"x")
+        first = pretend.decision(InstanceId(TOPIC, 5), b"x")
+        pretend.nodes[0].pages = [
+            pb.ListDecisionsReply(decisions=[first], next_height=HEIGHT_MAX),
+            pb.ListDecisionsReply(decisions=[last]),
+        ]
+        heights = [d.instance.height async for d in client.list_decisions(TOPIC, 5)]
+        assert heights == [5, HEIGHT_MAX]
+        assert client.liars == {}
+
+
+PAGE_LIES = (
+    "backwards",
+    "another topic",
+    "stands still",
+    "empty page",
+    "beyond the last height",
+    "after the last height",
+)
+
+
+@pytest.mark.parametrize("lie", PAGE_LIES)
 async def test_pages_that_cannot_be_are_lies(lie: str) -> None:
     """A liar could otherwise repeat itself for ever; the next node gives the page."""
     async with pretend_cluster() as pretend, pretend.client() as client:
@@ -432,6 +457,12 @@ async def test_pages_that_cannot_be_are_lies(lie: str) -> None:
             "another topic": pb.ListDecisionsReply(decisions=told(5, topic="other")),
             "stands still": pb.ListDecisionsReply(decisions=told(5), next_height=5),
             "empty page": pb.ListDecisionsReply(next_height=8),
+            "beyond the last height": pb.ListDecisionsReply(
+                decisions=told(5), next_height=HEIGHT_MAX + 1
+            ),
+            "after the last height": pb.ListDecisionsReply(
+                decisions=told(HEIGHT_MAX), next_height=HEIGHT_MAX
+            ),
         }
         first, second, *_ = pretend.order(InstanceId(TOPIC, 0))
         first.pages = [pages[lie]]
