@@ -66,8 +66,9 @@ async def run(
         transport: links to the others; its `Frame.votes` carry the messages, unsigned.
         timer: this instance's round timer.
         input_value: what to propose, or an awaitable that gives it later; None: nothing. A
-            coroutine is run here and cancelled with the rest; a future stays the caller's. Once
-            the instance is decided it is not waited for any more.
+            coroutine is run here and cancelled with the rest, or closed where `run` refuses its
+            arguments; a future stays the caller's. Once the instance is decided it is not
+            waited for any more.
         compare: the comparison hook, asynchronous and off by default.
         on_decision: where given, it is called with the decision and the process then goes on
             answering laggards (Algorithm 3:17) until the caller cancels it.
@@ -79,6 +80,7 @@ async def run(
         QbftError: anything else that failed, with its cause.
     """
     if definition.compares != (compare is not None):
+        _close(input_value)
         raise QbftError("the definition's `compares` and the comparison hook must go together")
     machine = SoloInstance(
         definition, instance, process, timer=timer, compare=compare, observe=observe
@@ -110,6 +112,12 @@ async def run(
             raise error from error.__cause__
         raise QbftError(f"run stopped: {error!r}") from error
     return decision
+
+
+def _close(input_value: Value | Awaitable[Value] | None) -> None:
+    """End a coroutine that was handed over, and that nobody else will ever await."""
+    if isinstance(input_value, Coroutine):
+        input_value.close()
 
 
 def _future_of(input_value: Awaitable[Value], tasks: asyncio.TaskGroup) -> asyncio.Future[Value]:

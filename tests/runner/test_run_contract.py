@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Generator
 from itertools import count
 
@@ -297,6 +298,20 @@ async def test_the_definition_and_the_hook_go_together() -> None:
     for settings in ({"compare": accept}, {"definition": COMPARING}):
         with pytest.raises(QbftError, match="must go together"):
             await part(transport, 0, **settings)
+
+
+async def test_arguments_that_are_refused_leave_no_coroutine_behind() -> None:
+    """DESIGN, async: an input never awaited would warn; a future's stays the caller's to use."""
+    transport = MemoryNetwork(4).transport(0)
+    given = asyncio.sleep(0.3, "late")
+    with pytest.raises(QbftError, match="must go together"):
+        await part(transport, 0, definition=COMPARING, input_value=given)
+    assert inspect.getcoroutinestate(given) == inspect.CORO_CLOSED
+    future = _in(0.1, "later")
+    with pytest.raises(QbftError, match="must go together"):
+        await part(transport, 0, definition=COMPARING, input_value=future)
+    assert await future == "later"
+    assert leftovers() == []
 
 
 async def test_a_comparison_that_raises_ends_the_run() -> None:
