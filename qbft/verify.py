@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from qbft.cluster import Cluster
 from qbft.core import InstanceId
-from qbft.crypto.certificate import verify_certificate
+from qbft.crypto.certificate import service_content, verify_certificate
 from qbft.errors import CertificateError
 from qbft.wire.decisions import decode_decision
 
@@ -44,13 +44,9 @@ def verify(data: bytes, cluster: Cluster) -> VerifiedDecision:
     except ValueError as error:
         raise CertificateError(str(error)) from None
     value, certificate = decision.value, decision.certificate
-    instance, digest = certificate.instance, certificate.value
-    if (
-        not isinstance(instance, InstanceId)
-        or not isinstance(digest, bytes)
-        or not isinstance(value, bytes | None)
-    ):
-        raise CertificateError("not a certificate of the service")
+    instance, digest = service_content(certificate)
+    if not isinstance(value, bytes | None):
+        raise CertificateError("not a value of the service")
     verify_certificate(certificate, cluster.roster, value)
     signers = tuple(commit.source for commit in certificate.commits)
     return VerifiedDecision(instance, certificate.round, digest, value, signers)

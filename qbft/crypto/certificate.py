@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
-from qbft.core import Message, MessageType, Value
+from qbft.core import InstanceId, Message, MessageType, Value
+from qbft.core.messages import ROUND_MAX
 from qbft.crypto.proposal import value_digest
 from qbft.crypto.roster import Roster
 from qbft.crypto.signing import Verifier
@@ -41,8 +42,10 @@ def verify_certificate(
         verifier: one that may have verified some of the signatures already.
 
     Raises:
-        CertificateError: it does not prove that this cluster decided this value.
+        CertificateError: it does not prove that this cluster decided this value; one over
+            `run()`, of an instance or a value that is none of the service's, never does.
     """
+    service_content(certificate)
     verifier = verifier or Verifier(roster)
     for commit in certificate.commits:
         _check_matches(commit, certificate, roster)
@@ -60,6 +63,20 @@ def verify_certificate(
             raise CertificateError(f"the signature of validator {commit.source} is not valid")
 
 
+def service_content(certificate: Certificate) -> tuple[InstanceId, bytes]:
+    """Give the instance and the digest that a certificate of the service is about.
+
+    Raises:
+        CertificateError: it is none of the service, but one over `run()` for other values.
+    """
+    instance, digest = certificate.instance, certificate.value
+    if not isinstance(instance, InstanceId) or not isinstance(digest, bytes):
+        raise CertificateError("not a certificate of the service")
+    if not 1 <= certificate.round <= ROUND_MAX:
+        raise CertificateError(f"there is no round {certificate.round}")
+    return instance, digest
+
+
 def _check_matches(commit: Message, certificate: Certificate, roster: Roster) -> None:
     if commit.type is not MessageType.COMMIT:
         raise CertificateError(f"it holds a {commit.type.name}, not only COMMITs")
@@ -67,8 +84,10 @@ def _check_matches(commit: Message, certificate: Certificate, roster: Roster) ->
         raise CertificateError("a COMMIT is of another instance")
     if commit.round != certificate.round:
         raise CertificateError("a COMMIT is of another round")
-    if commit.value != certificate.value or commit.prepared_round or commit.justification:
+    if commit.value != certificate.value:
         raise CertificateError("a COMMIT is for another value")
+    if commit.prepared_round or commit.prepared_value is not None or commit.justification:
+        raise CertificateError("a COMMIT carries more than a COMMIT does")
     if not 0 <= commit.source < roster.nodes:
         raise CertificateError(f"validator {commit.source} is no member of the cluster")
 

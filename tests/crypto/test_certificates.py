@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 from crypto_builders import (
@@ -25,6 +26,7 @@ from qbft.cluster import Cluster, Validator
 from qbft.core import InstanceId, MessageType
 from qbft.crypto.certificate import Certificate, canonical_certificate, verify_certificate
 from qbft.crypto.proposal import value_digest
+from qbft.crypto.signing import Verifier
 from qbft.decision import Decision
 from qbft.errors import CertificateError
 from qbft.verify import VerifiedDecision, verify
@@ -107,6 +109,44 @@ def test_forged_certificates(name: str) -> None:
     forged, said = forgeries()[name]
     with pytest.raises(CertificateError, match=said):
         verify_certificate(forged, roster())
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"instance": "here"}, "not a certificate of the service"),
+        ({"instance": ("prices", 7)}, "not a certificate of the service"),
+        ({"value": "hello"}, "not a certificate of the service"),
+        ({"value": None}, "not a certificate of the service"),
+        ({"round": 0}, "no round 0"),
+        ({"round": -1}, "no round -1"),
+        ({"round": 2**31}, "no round"),
+        ({"round": 2**64}, "no round"),
+    ],
+)
+def test_a_certificate_over_other_values_than_the_services(
+    fields: dict[str, Any], said: str
+) -> None:
+    """DESIGN, errors: `run()` decides any hashables; verifying that is an error, and no bug.
+
+    Its COMMITs agree with it, and carry signatures (of something else).
+    """
+    foreign = [replace(commit, **fields) for commit in commits()]
+    made = replace(certificate(), commits=tuple(foreign), **fields)
+    for verifier in (None, Verifier(roster())):
+        with pytest.raises(CertificateError, match=said):
+            verify_certificate(made, roster(), verifier=verifier)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"prepared_value": DIGEST}, {"prepared_value": "hello"}, {"prepared_round": 1}],
+)
+def test_a_commit_carries_nothing_prepared(more: dict[str, Any]) -> None:
+    """HARDENING D17: a certificate has one form; such COMMITs are none, whoever signed them."""
+    carrying = tuple(replace(commit, **more) for commit in commits())
+    with pytest.raises(CertificateError, match="more than a COMMIT"):
+        verify_certificate(replace(certificate(), commits=carrying), roster())
 
 
 def test_a_certificate_of_another_cluster() -> None:
