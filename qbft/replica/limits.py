@@ -41,7 +41,7 @@ class ReplicaLimits:
 
     waiting_per_source_max: int = 4
     """Messages of one source, from one sender, that an open instance holds until their value's
-    bytes, or the application's answer, are there; the oldest goes first."""
+    bytes, or the application's answer, are there; the lowest round goes first."""
 
     unsolicited_values_per_peer_max: int = 4
     """Values for which nothing waits that an open instance takes of one peer."""
