@@ -18,13 +18,17 @@ from command_line import qbft
 from qbft_server.cli import main
 from qbft_server.initialise import init_cluster
 
+NOBODYS_PORT = 1
+"""Nothing listens at these ports, whatever else runs on the machine: a cluster at the default ones
+answered here once."""
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cluster's directory, and files that are no good beside it; nobody changes them."""
     root = tmp_path_factory.mktemp("made")
-    init_cluster(root / "c", 4, base_port=7400)
-    init_cluster(root / "other", 4, name="other", base_port=7400)
+    init_cluster(root / "c", 4, base_port=NOBODYS_PORT)
+    init_cluster(root / "other", 4, name="other", base_port=NOBODYS_PORT)
     text = (root / "c" / "cluster.toml").read_text()
     files = {
         "corrupt.toml": text[: len(text) // 2],
