@@ -394,6 +394,9 @@ class Replica:
                 return cost
         elif proposal.digest in opened.proposals:
             return cost
+        elif opened.decide is not None and opened.decide.value == proposal.digest:
+            opened.proposals[proposal.digest] = proposal  # the certificate vouches for these bytes
+            return cost
         if not self._is_authorised(proposal):
             self._reject("unauthorised_proposal", peer)
         elif opened is not None:

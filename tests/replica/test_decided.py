@@ -25,6 +25,7 @@ from qbft.crypto.certificate import Certificate
 from qbft.crypto.proposal import Proposal
 from qbft.errors import InvariantViolation
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.policy import TopicPolicy
 from qbft.sim.disk import SimDisk
 
 V, W = proposal(b"v"), proposal(b"w")
@@ -185,6 +186,21 @@ def test_a_certificate_decides_an_open_instance() -> None:
     rig.receive(3, certificates=(certificate(V, (0, 2, 3), 5),))
     assert rig.disk.get(instance()).certificate.round == 5
     assert rig.replica.status().open_instances == 0
+
+
+def test_the_bytes_of_a_decided_value_need_no_proposers_signature() -> None:
+    """DESIGN, bounds: an honest peer is never scored for what it relays.
+
+    On a prefix with proposers a peer answers with certificate and bytes in one frame; the
+    certificate decides, and the bytes are those that it names, whoever signed the proposal.
+    """
+    rig = Rig(1, policies=lambda _: TopicPolicy(proposers=frozenset({b"k" * 32})))
+    rig.receive(2, own_section(round_change(2, 2)))
+    rig.receive(3, own_section(round_change(3, 2)))
+    assert rig.replica.status().open_instances == 1
+    rig.receive(3, certificates=(certificate(V, (0, 2, 3)),), proposals=(V,))
+    assert rig.rejected == []
+    assert rig.disk.get(instance()) is not None
 
 
 def bad(**changes: object) -> Certificate:
