@@ -55,6 +55,10 @@ class ReplicaLimits:
     proposal_bytes_per_frame_max: int = 64 * 1024
     """Values above this size are fetched by digest instead of travelling with the vote."""
 
+    section_bytes_max: int = 1 << 20
+    """What the votes under one signature may occupy, at most as much as a frame may: a turn with
+    more becomes several sections."""
+
     feed_page_instances_max: int = 512
     """Instance ids in one page of the decision feed."""
 

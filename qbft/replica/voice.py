@@ -8,6 +8,7 @@ from qbft.core import InstanceId, Message, MessageType
 from qbft.crypto.proposal import Proposal
 from qbft.crypto.signing import BATCH_VOTES_MAX, BatchHeader
 from qbft.replica.authenticator import Authenticator
+from qbft.replica.budget import cost_of
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.open_instance import OpenInstance
 from qbft.replica.own_votes import CastVote
@@ -78,10 +79,28 @@ class Voice:
         self._votes, self._records, self._enclosed = [], [], {}
         return records, frames
 
+    def _chunks(self) -> Iterable[list[CastVote]]:
+        """Cut the votes so that each part fits under one signature, and into one frame.
+
+        What one signature covers cannot be cut any more (DESIGN, signatures).
+        """
+        chunk: list[CastVote] = []
+        size = 0
+        for cast in self._votes:
+            more = cost_of(cast.own.vote)
+            if chunk and (
+                len(chunk) >= BATCH_VOTES_MAX or size + more > self._limits.section_bytes_max
+            ):
+                yield chunk
+                chunk, size = [], 0
+            chunk.append(cast)
+            size += more
+        if chunk:
+            yield chunk
+
     def _sign(self) -> Iterable[tuple[tuple[Message, ...], BatchHeader]]:
         """Number and sign the votes, at most so many together."""
-        for begin in range(0, len(self._votes), BATCH_VOTES_MAX):
-            chunk = self._votes[begin : begin + BATCH_VOTES_MAX]
+        for chunk in self._chunks():
             votes = tuple(cast.own.vote for cast in chunk)
             header = self._authenticator.sign(votes, self._journal.store_id, self._next_sequence)
             for cast in chunk:

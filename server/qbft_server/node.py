@@ -101,7 +101,10 @@ async def _put_together(config: NodeConfig) -> AsyncIterator[tuple[NodeParts, Cl
             store=store,
             timers=_timers(config.timer),
             policies=cluster.policy,
-            limits=ReplicaLimits(open_instances_max=config.limits.open_instances_max),
+            limits=ReplicaLimits(
+                open_instances_max=config.limits.open_instances_max,
+                section_bytes_max=config.limits.message_bytes_max,
+            ),
             reject=metrics.reject,
         )
         links = GrpcTransport(
