@@ -1,0 +1,65 @@
+"""Whom a client reaches, with what it shows of itself, and what cannot be asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pretend_cluster import TOPIC, PretendCluster, pretend_cluster
+
+from qbft.client import Access, Client, ClientError, DeadlineExceeded, NodeStatus, Unavailable
+from qbft.errors import ClusterError
+from qbft_server.identity import create_tls_identity
+
+pytestmark = pytest.mark.real_clock
+
+
+async def test_only_the_pinned_key_is_believed() -> None:
+    """DESIGN section 4: a node is known by its key in the cluster file, not by a name."""
+    pretend = PretendCluster(1, tls=True)
+    other = create_tls_identity("node 0", [])
+    for identity, reaches in ((pretend.identities[0], True), (other, False)):
+        await pretend.start([identity])
+        try:
+            async with pretend.client() as client:
+                if reaches:
+                    assert (await client.propose(TOPIC, 17, b"x")).value == b"x"
+                else:
+                    with pytest.raises(DeadlineExceeded, match="UNAVAILABLE"):
+                        await client.propose(TOPIC, 17, b"x", timeout=0.5)
+        finally:
+            await pretend.stop()
+
+
+async def test_a_token_goes_with_every_call() -> None:
+    """Issue 2: a token where the operator asks for it."""
+    access = Access(token="a token of the operator", insecure_plaintext=True)  # noqa: S106
+    assert "a token" not in repr(access)
+    async with pretend_cluster(1) as pretend, pretend.client(access=access) as client:
+        await client.get(TOPIC, 17)
+        assert pretend.nodes[0].metadata["authorization"] == "Bearer a token of the operator"
+
+
+async def test_status_tells_of_every_node() -> None:
+    """A node that is away is told as such, beside the others' accounts."""
+    async with pretend_cluster() as pretend, pretend.client() as client:
+        await pretend.stop(3)
+        accounts = await client.status()
+        first = accounts[0]
+        assert isinstance(first, NodeStatus)
+        assert [peer.last_heard_ms for peer in first.peers] == [3, None]
+        assert isinstance(accounts[3], Unavailable)
+
+
+async def test_what_cannot_be_asked() -> None:
+    """Mistakes of the caller are errors of the caller, before any node is asked."""
+    async with pretend_cluster(1) as pretend:
+        client = pretend.client()
+        with pytest.raises(ClientError, match="async with"):
+            await client.propose(TOPIC, 1, b"x")
+        async with client:
+            with pytest.raises(ValueError, match="topic"):
+                await client.propose("Not A Topic", 1, b"x")
+        assert pretend.nodes[0].calls == []
+    with pytest.raises(ClusterError, match="cannot read the cluster file"):
+        Client(Path("/nowhere/cluster.toml"))
