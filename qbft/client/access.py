@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import grpc
 from grpc import aio
 
-from qbft.cluster import TLS_NAME, Validator
+from qbft.client.pinned import DIALLING, PINNED, Options, pinned_credentials
+from qbft.cluster import Validator
 
 MESSAGE_BYTES_MAX = 66 << 20
 """The largest message read: a value of the most that any node can be configured for, and room."""
 
-_OPTIONS: list[tuple[str, str | int]] = [
+_OPTIONS: Options = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.enable_retries", 0),  # ours know of other nodes
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.min_reconnect_backoff_ms", 5_000),  # in spite of its name: what a handshake may take
@@ -41,12 +38,9 @@ class Access:
     def channel(self, validator: Validator) -> aio.Channel:
         """A channel to one node, which believes that node's own certificate alone."""
         if self.insecure_plaintext:
-            return aio.insecure_channel(validator.client, _OPTIONS)
-        credentials = grpc.ssl_channel_credentials(
-            validator.tls_certificate.encode(), self.key_pem, self.certificate_pem
-        )
-        options = [*_OPTIONS, ("grpc.ssl_target_name_override", TLS_NAME)]
-        return aio.secure_channel(validator.client, credentials, options)
+            return aio.insecure_channel(validator.client, [*DIALLING, *_OPTIONS])
+        credentials = pinned_credentials(validator, self.key_pem, self.certificate_pem)
+        return aio.secure_channel(validator.client, credentials, [*PINNED, *_OPTIONS])
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

@@ -18,11 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from qbft.cluster import TLS_NAME, Cluster
+from qbft.client.pinned import PINNED, pinned_credentials
+from qbft.cluster import Cluster
 from qbft.errors import QbftError, first_of
 from qbft_server.config import ENVIRONMENT_PREFIX
 from qbft_server.initialise import CLUSTER_FILE, NODE_FILE, PORTS_PER_NODE, init_cluster
@@ -177,10 +177,9 @@ class LocalCluster:
 
     async def _is_ready(self, node: int) -> bool:
         validator = self.cluster.validators[node]
-        credentials = grpc.ssl_channel_credentials(validator.tls_certificate.encode())
-        options = [("grpc.ssl_target_name_override", TLS_NAME)]
+        credentials = pinned_credentials(validator)
         request = health_pb2.HealthCheckRequest(service=DECISION_SERVICE)
-        async with aio.secure_channel(validator.client, credentials, options) as channel:
+        async with aio.secure_channel(validator.client, credentials, PINNED) as channel:
             try:
                 reply = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=1.0)
             except aio.AioRpcError:

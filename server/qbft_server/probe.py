@@ -16,7 +16,8 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from qbft.cluster import TLS_NAME, Validator
+from qbft.client.pinned import DIALLING, PINNED, pinned_credentials
+from qbft.cluster import Validator
 from qbft.errors import QbftError
 from qbft_server.config import NodeConfig
 
@@ -50,11 +51,9 @@ def probe(path: Path) -> None:
 
 def _ask(address: str, validator: Validator | None) -> None:
     if validator is None:
-        channel = grpc.insecure_channel(address)
+        channel = grpc.insecure_channel(address, DIALLING)
     else:
-        credentials = grpc.ssl_channel_credentials(validator.tls_certificate.encode())
-        options = [("grpc.ssl_target_name_override", TLS_NAME)]
-        channel = grpc.secure_channel(address, credentials, options)
+        channel = grpc.secure_channel(address, pinned_credentials(validator), PINNED)
     with channel:
         request = health_pb2.HealthCheckRequest()
         reply = health_pb2_grpc.HealthStub(channel).Check(request, timeout=PROBE_SECONDS)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from grpc import aio
 from pretend_cluster import TOPIC, PretendCluster, pretend_cluster
 
 from qbft.client import Access, Client, ClientError, DeadlineExceeded, NodeStatus, Unavailable
+from qbft.client.pinned import PINNED, pinned_credentials
 from qbft.errors import ClusterError
+from qbft.wire.v1 import decision_pb2 as pb
+from qbft.wire.v1.decision_pb2_grpc import DecisionServiceStub
 from qbft_server.identity import create_tls_identity
 
 pytestmark = pytest.mark.real_clock
@@ -29,6 +33,33 @@ async def test_only_the_pinned_key_is_believed() -> None:
                         await client.propose(TOPIC, 17, b"x", timeout=0.5)
         finally:
             await pretend.stop()
+
+
+@pytest.mark.parametrize("shows_a_certificate", [False, True])
+async def test_a_pinned_channel_reaches_that_node_past_a_proxy(
+    shows_a_certificate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DESIGN section 4: the cluster file says where nodes are; the environment changes no way.
+
+    One helper opens the channels of clients, peers, the local cluster and the health check.
+    """
+    for variable in ("grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    for variable in ("no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    async with pretend_cluster(2, tls=True) as pretend:
+        own = pretend.identities[0]
+        shown = (own.key_pem, own.certificate_pem) if shows_a_certificate else ()
+        named, other = pretend.cluster.validators
+        for believed, reaches in ((named, True), (other, False)):
+            credentials = pinned_credentials(believed, *shown)
+            async with aio.secure_channel(named.client, credentials, PINNED) as channel:
+                stub = DecisionServiceStub(channel)
+                if reaches:
+                    assert (await stub.GetStatus(pb.GetStatusRequest(), timeout=5)).validator == 0
+                else:
+                    with pytest.raises(aio.AioRpcError, match="UNAVAILABLE"):
+                        await stub.GetStatus(pb.GetStatusRequest(), timeout=5)
 
 
 async def test_a_token_goes_with_every_call() -> None:

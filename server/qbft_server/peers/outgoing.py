@@ -10,10 +10,10 @@ import grpc
 from grpc import aio
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
+from qbft.client.pinned import Options
 from qbft_server.peers.events import PeerRecorder
 from qbft_server.peers.limits import PeerLimits
 from qbft_server.peers.stream import METHOD, SERVICE, Call, is_message
-from qbft_server.peers.tls import Options
 
 _WHY_CHARACTERS_MAX = 200  # a peer chooses these words
 

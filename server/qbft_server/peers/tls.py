@@ -11,13 +11,12 @@ import functools
 
 import grpc
 
-from qbft.cluster import TLS_NAME, Cluster
+from qbft.client.pinned import PINNED, Options, pinned_credentials
+from qbft.cluster import Cluster
 from qbft.tls_pin import tls_key_sha256
 from qbft_server.identity import TlsIdentity
 from qbft_server.peers.limits import PeerLimits
 from qbft_server.peers.stream import Context
-
-Options = list[tuple[str, str | int]]
 
 
 def server_credentials(
@@ -38,11 +37,7 @@ def channel_credentials(
     cluster: Cluster, peer: int, identity: TlsIdentity
 ) -> grpc.ChannelCredentials:
     """Trust that one peer's certificate alone, and show our own."""
-    return grpc.ssl_channel_credentials(
-        cluster.validators[peer].tls_certificate.encode(),
-        identity.key_pem,
-        identity.certificate_pem,
-    )
+    return pinned_credentials(cluster.validators[peer], identity.key_pem, identity.certificate_pem)
 
 
 def common_options(limits: PeerLimits) -> Options:
@@ -66,13 +61,7 @@ def common_options(limits: PeerLimits) -> Options:
 
 def channel_options(limits: PeerLimits) -> Options:
     """For dialling a peer: no name check beyond the pin, no retries or backoff but our own."""
-    return [
-        *common_options(limits),
-        ("grpc.ssl_target_name_override", TLS_NAME),
-        ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.enable_retries", 0),
-        ("grpc.enable_http_proxy", 0),
-    ]
+    return [*common_options(limits), *PINNED]
 
 
 def server_options(limits: PeerLimits) -> Options:
