@@ -45,8 +45,9 @@ class Frame:
     `relayed` are votes of anyone, the sender's re-sent ones too, each with its portable signature.
     `proposals` are forwards, and the values of the PRE-PREPAREs in `votes` and `relayed`.
     `acknowledged` is the highest vote sequence of the receiver's up to which the sender lacks
-    nothing; `covers` promises that with this frame the receiver lacks none of the sender's current
-    votes up to that sequence (0: no promise).
+    nothing; `covers` promises that this frame holds all of the sender's current votes whose
+    sequence is above `covers_after` and at most `covers` (0: no promise). So a frame that is lost
+    breaks the chain of promises, and nothing beyond it is acknowledged.
     """
 
     votes: tuple[Message, ...] = ()
@@ -60,6 +61,7 @@ class Frame:
     feed_page: FeedPage | None = None
     acknowledged: int = 0
     covers: int = 0
+    covers_after: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from qbft.core import Message
 VOTE_BYTES = 1_024
 """What a vote occupies at most with its portable signature; its fields have a fixed size."""
 
-ENTRY_BYTES = 256
-"""What it costs to remember that something was seen."""
+FREE_VOTES_PER_SOURCE = 8
+"""So many votes of one source that nest nothing enter an engine's log without being paid for: more
+than an honest validator sends in the two rounds that most instances need at most."""
 
 
 def cost_of(message: Message) -> int:
@@ -66,3 +67,40 @@ class Tab:
         for peer, size in self._paid.items():
             self._accounts[peer].spent -= size
         self._paid.clear()
+
+
+class LogTab:
+    """What the messages in an engine's log occupy, paid by who sent them until the log drops them.
+
+    It mirrors the log, of which of each source the oldest goes (REFERENCE rule 14), when the next
+    one comes.
+    """
+
+    def __init__(self, tab: Tab, per_source_max: int) -> None:
+        self._tab = tab
+        self._per_source_max = per_source_max
+        self._entries: dict[int, list[tuple[int, int]]] = {}
+
+    def pay(self, sender: int, message: Message) -> bool:
+        """Pay for a message that is about to enter; False if the sender cannot."""
+        entries = self._entries.get(message.source)
+        if entries is None:
+            entries = self._entries[message.source] = []
+        elif len(entries) > self._per_source_max:
+            self._refund(entries.pop(0))
+        cost = 0
+        if message.justification or len(entries) >= FREE_VOTES_PER_SOURCE:
+            cost = cost_of(message)
+            if not self._tab.charge(sender, cost):
+                return False
+        entries.append((sender, cost))
+        return True
+
+    def take_back(self, message: Message) -> None:
+        """Undo the last payment for this source: the message did not enter."""
+        self._refund(self._entries[message.source].pop())
+
+    def _refund(self, entry: tuple[int, int]) -> None:
+        sender, cost = entry
+        if cost:
+            self._tab.refund(sender, cost)

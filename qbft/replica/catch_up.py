@@ -3,7 +3,8 @@
 Ids first, then the certificates and values of those that are missing here; nothing but a
 certificate is believed. Every peer's feed is read beside the others', so that a peer that lies
 about its own delays nobody's but its own: what it names and cannot prove is asked of it so many
-times and then left, and an id that several name is asked of each in turn.
+times and then passed over, and an id that several name is asked of each in turn. From what was
+passed over the feed is read once more, later: an honest peer may just have been too busy.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ class _Feed:
 
     def __init__(self) -> None:
         self.position = 0
-        """All up to here is known, or was given up."""
+        """All up to here is known, or was passed over."""
+        self.passed_over: int | None = None
+        """The position before the first page of which something was passed over."""
+        self.retry_ms = 0
+        """When the feed is read from there again."""
         self.page_position = 0
         self.end = 0
         self.missing: dict[InstanceId, None] = {}
@@ -32,7 +37,17 @@ class _Feed:
 
     @property
     def is_behind(self) -> bool:
+        return self.is_reading or self.passed_over is not None
+
+    @property
+    def is_reading(self) -> bool:
         return bool(self.missing) or self.asked_until_ms is not None or self.position < self.end
+
+    def go_back(self) -> None:
+        """Read again what was passed over."""
+        if self.passed_over is not None:
+            self.position = min(self.position, self.passed_over)
+            self.passed_over = None
 
 
 class CatchUp:
@@ -60,6 +75,7 @@ class CatchUp:
         """Read the peer's feed from where it was left: its link is new."""
         feed = self._feeds[peer]
         self._drop_missing(peer, feed)
+        feed.go_back()
         self._request(peer, feed, now_ms)
 
     def is_behind(self) -> bool:
@@ -119,7 +135,11 @@ class CatchUp:
         for peer, feed in self._feeds.items():
             if feed.missing:
                 self._ask(peer, feed, now_ms)
-            elif feed.is_behind and (feed.asked_until_ms or 0) <= now_ms:
+            elif feed.is_reading:
+                if (feed.asked_until_ms or 0) <= now_ms:
+                    self._request(peer, feed, now_ms)
+            elif feed.passed_over is not None and feed.retry_ms <= now_ms:
+                feed.go_back()
                 self._request(peer, feed, now_ms)
 
     def _turn_page(self, peer: int, feed: _Feed, now_ms: int, *, follow: bool) -> None:
@@ -149,6 +169,9 @@ class CatchUp:
             feed.asks += 1
             if feed.asks > self._limits.feed_asks_max:
                 self._drop_missing(peer, feed)
+                if feed.passed_over is None:
+                    feed.passed_over = feed.position
+                feed.retry_ms = now_ms + self._limits.feed_retry_ms
                 self._turn_page(peer, feed, now_ms, follow=True)
 
     def _is_named_by_another(self, instance: InstanceId, peer: int) -> bool:

@@ -43,6 +43,10 @@ class CommitCollector:
         if len(kept) > COMMITS_PER_SOURCE_MAX:
             self._forget(min(kept, key=lambda known: known[0]), commit.source)
 
+    def has(self, commit: Message) -> bool:
+        """Whether a COMMIT of this content is kept."""
+        return commit.source in self.voters(commit.round, commit.value)
+
     def quorum_outside(self, round_: int) -> tuple[Message, ...]:
         """A quorum of COMMITs of one value and a round other than this, by source, or nothing."""
         for candidate in self._complete:

@@ -9,8 +9,11 @@ wait here is dropped. That loses nothing: what was not acknowledged is sent agai
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+from qbft.core import Message
+from qbft.replica.budget import VOTE_BYTES
 from qbft.transport import Frame
 
 VALUE_BYTES_PER_WORK = 32 * 1024
@@ -23,27 +26,55 @@ FEED_IDS_PER_WORK = 4
 """Decisions that are looked up in about that time."""
 
 
-def work_of(frame: Frame) -> int:
-    """Estimate what a frame costs at most, in checks of one signature."""
-    return (
-        1
-        + sum(1 + len(vote.justification) for vote in frame.votes)
-        + sum(2 + len(vote.justification) for vote in frame.relayed)
-        + sum(1 + len(certificate.commits) for certificate in frame.certificates)
-        + sum(2 + len(p.value) // VALUE_BYTES_PER_WORK for p in frame.proposals)
-        + len(frame.wanted_values)
-        + len(frame.wanted_decisions)
-    )
+ID_BYTES = 512
+"""What the name of an instance, or of a value in it, occupies at most."""
+
+
+class Load(NamedTuple):
+    """What a frame that waits costs at most: checks of one signature, and bytes."""
+
+    work: int
+    size: int
+
+    @classmethod
+    def of_votes(cls, votes: Sequence[Message]) -> Load:
+        """What these votes cost, each with its portable signature."""
+        count = sum(1 + len(vote.justification) for vote in votes)
+        return cls(len(votes) + count, VOTE_BYTES * count)
+
+    @classmethod
+    def of_frame(cls, frame: Frame) -> Load:
+        """What all of a frame costs."""
+        votes = cls.of_votes((*frame.votes, *frame.relayed))
+        commits = sum(1 + len(certificate.commits) for certificate in frame.certificates)
+        values = [len(proposal.value) for proposal in frame.proposals]
+        wanted = len(frame.wanted_values) + len(frame.wanted_decisions)
+        named = len(frame.feed_page.instances) if frame.feed_page is not None else 0
+        return cls(
+            1
+            + votes.work
+            + commits
+            + sum(2 + size // VALUE_BYTES_PER_WORK for size in values)
+            + wanted
+            + named // FEED_IDS_PER_WORK,
+            votes.size
+            + VOTE_BYTES * (1 + commits + len(values))
+            + sum(values)
+            + ID_BYTES * (wanted + named),
+        )
+
+
+_NOTHING = Load(0, 0)
 
 
 class Intake:
     """The frames that are being taken in, by peer. Work is counted in checks of one signature."""
 
-    def __init__(self, turn_work_max: int, waiting_work_max: int) -> None:
+    def __init__(self, turn_work_max: int, waiting_max: Load) -> None:
         self._turn_work_max = turn_work_max
-        self._waiting_work_max = waiting_work_max
-        self._queues: dict[int, deque[tuple[int, Iterator[int]]]] = {}
-        self._waiting: Counter[int] = Counter()
+        self._waiting_max = waiting_max
+        self._queues: dict[int, deque[tuple[Load, Iterator[int]]]] = {}
+        self._waiting: dict[int, Load] = {}
         self._spent: Counter[int] = Counter()
         self._done = 0
 
@@ -57,20 +88,26 @@ class Intake:
         """Whether something is unfinished."""
         return bool(self._queues)
 
-    def add(self, peer: int, work: int, parts: Iterator[int]) -> bool:
+    def add(self, peer: int, frame: Frame, parts: Iterator[int]) -> bool:
         """Begin with a frame, which yields the cost of each part; False if too much waits.
 
-        It goes on until it is done, or the peer has had its share of the turn.
+        It goes on until it is done, or the peer has had its share of the turn. The frame that is
+        being taken in does not count as waiting.
         """
         queue = self._queues.setdefault(peer, deque())
-        if queue and self._waiting[peer] + work > self._waiting_work_max:
+        load = Load.of_frame(frame) if queue else _NOTHING
+        if queue and not self._has_room(peer, load):
             return False
-        queue.append((work, parts))
-        self._waiting[peer] += work
+        self._push(peer, load, parts)
         share = self._turn_work_max // 2
         while queue and not self.is_saturated and self._spent[peer] < share:
             self._advance(peer)
         return True
+
+    def put_off(self, peer: int, load: Load, parts: Iterator[int]) -> None:
+        """Take in later what a peer sent before, and what has been bounded elsewhere."""
+        self._queues.setdefault(peer, deque())
+        self._push(peer, load, parts)
 
     def go_on(self) -> None:
         """Go on with what is unfinished, each peer in its turn, until the turn has done enough."""
@@ -82,15 +119,31 @@ class Intake:
         self._spent.clear()
         self._done = 0
 
+    def _has_room(self, peer: int, load: Load) -> bool:
+        waiting = self._waiting.get(peer, _NOTHING)
+        return (
+            waiting.work + load.work <= self._waiting_max.work
+            and waiting.size + load.size <= self._waiting_max.size
+        )
+
+    def _push(self, peer: int, load: Load, parts: Iterator[int]) -> None:
+        self._queues[peer].append((load, parts))
+        if load is not _NOTHING:
+            waiting = self._waiting.get(peer, _NOTHING)
+            self._waiting[peer] = Load(waiting.work + load.work, waiting.size + load.size)
+
     def _advance(self, peer: int) -> None:
         queue = self._queues[peer]
-        work, parts = queue[0]
+        load, parts = queue[0]
         cost = next(parts, None)
         if cost is not None:
             self._done += cost
             self._spent[peer] += cost
             return
         queue.popleft()
-        self._waiting[peer] -= work
         if not queue:
             del self._queues[peer]
+            self._waiting.pop(peer, None)
+        elif load is not _NOTHING:
+            waiting = self._waiting[peer]
+            self._waiting[peer] = Load(waiting.work - load.work, waiting.size - load.size)

@@ -22,7 +22,8 @@ class ReplicaLimits:
     """... and all peers together, shared out equally."""
 
     kept_bytes_per_peer_max: int = 128 << 20
-    """What one peer's messages occupy in all open instances: values, and votes that wait."""
+    """What one peer's messages occupy in all open instances: values, votes that wait, and what is
+    in the engines' logs beyond what any honest peer's votes need."""
 
     held_votes_per_peer_max: int = 4_096
     """Votes of one sender that wait for their instance to open; the oldest goes first ..."""
@@ -36,8 +37,8 @@ class ReplicaLimits:
     later_votes_per_source_max: int = 64
     """Votes for later rounds that an open instance keeps of each source for re-delivery."""
 
-    seen_votes_per_sender_max: int = 1_024
-    """Re-sent votes of one sender that an open instance takes in one round."""
+    seen_votes_per_source_max: int = 64
+    """Copies of one source's re-sent votes that an open instance takes in one round."""
 
     waiting_per_source_max: int = 4
     """Messages of one source, from one sender, that an open instance holds until their value's
@@ -64,10 +65,16 @@ class ReplicaLimits:
 
     feed_asks_max: int = 8
     """Times a peer is asked for the decisions it named, without any answer, before its feed is read
-    on without them."""
+    on without them ..."""
+
+    feed_retry_ms: int = 60_000
+    """... and how much later it is read from there again."""
 
     wanted_per_frame_max: int = 256
     """Decisions or values asked for in one frame, and answered of one frame."""
+
+    asked_values_max: int = 4_096
+    """Values of which is remembered that somebody has just been asked for them."""
 
     recent_decisions_max: int = 16_384
     """Decided instances whose late votes cost nothing (HARDENING U1)."""
@@ -118,7 +125,14 @@ class ReplicaLimits:
 
     waiting_work_per_peer_max: int = 16_384
     """What one peer's frames that wait to be taken in may cost, in the same measure: about a
-    second. Above it they are dropped, to be sent again."""
+    second. Above it they are dropped, to be sent again ..."""
+
+    waiting_bytes_per_peer_max: int = 8 << 20
+    """... and above so many bytes too."""
+
+    held_work_at_open_max: int = 64
+    """What an instance takes in of the votes that were held for it in the turn that opens it, in
+    the same measure; the others follow in the next turns."""
 
     turn_timers_max: int = 256
     """Round timers that expire in one turn; the others follow in the next, which comes at once."""

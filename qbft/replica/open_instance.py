@@ -33,7 +33,7 @@ from qbft.core import (
     Value,
 )
 from qbft.crypto.proposal import Proposal
-from qbft.replica.budget import Account, Tab
+from qbft.replica.budget import Account, LogTab, Tab
 from qbft.replica.collector import CommitCollector
 from qbft.replica.guard import VoteGuard
 from qbft.replica.limits import ReplicaLimits
@@ -83,7 +83,8 @@ class OpenInstance:
             WaitingRoom(self._tab, limits.waiting_per_source_max), definition.quorum
         )
         self._later = LaterVotes(self._tab, limits.later_votes_per_source_max)
-        self._seen = SeenVotes(self._tab, limits.seen_votes_per_sender_max)
+        self._seen = SeenVotes(limits.seen_votes_per_source_max)
+        self._log_tab = LogTab(self._tab, definition.fifo_messages_max)
         self._unsolicited: dict[int, int] = {}
         self._unjustified: Message | None = None
 
@@ -126,25 +127,34 @@ class OpenInstance:
 
     # --- messages ---------------------------------------------------------------------------------
 
-    def take(self, sender: int, message: Message, now_ms: int) -> None:
-        """Take a verified message; it may have to wait for its value's bytes, or for a check."""
+    def take(self, sender: int, message: Message, now_ms: int) -> bool:
+        """Take a verified message; whether the engine has accepted it.
+
+        It may have to wait for its value's bytes, or for a check.
+        """
         awaited = self._awaited_value(message)
         if awaited is not None:
             self._note_kept(sender, kept=self.awaited.hold(awaited, sender, message))
-            return
-        if message.source != self._validator:
-            admitted = self.checks.admits(message)
-            if admitted is None:
-                self._note_kept(sender, kept=self.checks.wait(sender, message))
-            if not admitted:
-                return
+            return False
+        admitted = self.checks.admits(message)
+        if admitted is None:
+            self._note_kept(sender, kept=self.checks.wait(sender, message))
+        if not admitted:
+            return False
+        if not self._log_tab.pay(sender, message):
+            self.lacking.add(sender)
+            return False
         if message.type is MessageType.COMMIT:
             self._collector.add(message)
         self._feed(message, now_ms)
-        if message.round > self.round and message is not self._unjustified:
-            self._later.keep(sender, message)
+        if message is self._unjustified:
+            self._log_tab.take_back(message)
+            return False
+        if message.round > self.round:
+            self._note_kept(sender, kept=self._later.keep(sender, message))
         if message.type is MessageType.COMMIT:
             self._collect(now_ms)
+        return True
 
     def take_again(self, sender: int, message: Message, now_ms: int) -> None:
         """Take a re-sent or relayed message, once in each round (DESIGN, late nodes).
@@ -152,12 +162,24 @@ class OpenInstance:
         One of an earlier round tells the engine nothing new and would only crowd its log, but a
         COMMIT counts for the collector (HARDENING D11).
         """
-        if message.round < self.round:
-            if message.type is MessageType.COMMIT:
+        round_ = self.round
+        if message.round >= round_:
+            if (
+                self._seen.admit(sender, message)
+                and self.take(sender, message, now_ms)
+                and self.round == round_
+            ):
+                self._seen.note(sender, message)
+        elif message.type is MessageType.COMMIT and not self._collector.has(message):
+            if self._log_tab.pay(sender, message):
                 self._collector.add(message)
                 self._collect(now_ms)
-        elif self._seen.admit(sender, message):
-            self.take(sender, message, now_ms)
+            else:
+                self.lacking.add(sender)
+
+    def take_held(self, sender: int, message: Message, now_ms: int) -> None:
+        """Take a message that had to wait, as it would have been taken when it came."""
+        (self.take if sender == message.source else self.take_again)(sender, message, now_ms)
 
     def learn(self, sender: int, proposal: Proposal, now_ms: int) -> bool:
         """Take the bytes of a value; what waited for them goes on. False if they were refused.
@@ -171,13 +193,13 @@ class OpenInstance:
             return False
         self.proposals[proposal.digest] = proposal
         for waiting_sender, message in self.awaited.release(proposal.digest):
-            self.take(waiting_sender, message, now_ms)
+            self.take_held(waiting_sender, message, now_ms)
         return True
 
     def conclude_check(self, digest: bytes, now_ms: int, *, valid: bool | None) -> None:
         """Take the application's answer; None: it gave none, and will be asked again."""
         for sender, message in self.checks.conclude(digest, valid=valid):
-            self.take(sender, message, now_ms)
+            self.take_held(sender, message, now_ms)
 
     def expire(self, now_ms: int) -> None:
         """Let the round timer run out."""
@@ -229,7 +251,7 @@ class OpenInstance:
         return self._tab.charge(sender, size)
 
     def _note_kept(self, sender: int, *, kept: bool) -> None:
-        if not kept and sender != self._validator:
+        if not kept:
             self.lacking.add(sender)
 
     # --- the engine -------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ class Letter:
     feed_page: FeedPage | None = None
     acknowledged: int = 0
     covers: int = 0
+    covers_after: int = 0
     value_bytes: int = 0
 
     def is_full(self) -> bool:
@@ -50,7 +51,16 @@ class Letter:
             feed_page=self.feed_page,
             acknowledged=self.acknowledged,
             covers=self.covers,
+            covers_after=self.covers_after,
         )
+
+    def promise(self, after: int, up_to: int) -> None:
+        """Promise that the current votes in this range are all in here; ranges that meet join."""
+        if not self.covers:
+            self.covers_after, self.covers = after, up_to
+        elif after <= self.covers and self.covers_after <= up_to:
+            self.covers_after = min(self.covers_after, after)
+            self.covers = max(self.covers, up_to)
 
 
 class Outbox:
@@ -65,11 +75,6 @@ class Outbox:
         if not letters or letters[-1].is_full():
             letters.append(Letter())
         return letters[-1]
-
-    def last(self, peer: int) -> Letter:
-        """Give the letter to that peer which leaves last, full or not."""
-        letters = self._letters.get(peer)
-        return letters[-1] if letters else self.to(peer)
 
     def enclose(self, peer: int, proposal: Proposal) -> None:
         """Put a value into the peer's letter, once."""

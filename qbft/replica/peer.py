@@ -42,6 +42,8 @@ class Peer:
         """Up to this own vote sequence the peer lacks nothing, as far as it said in this life."""
         self.covered = 0
         """Up to this one everything current was sent to it since its link came up."""
+        self.received = 0
+        """Up to this one of its votes nothing is missing here, since its link came up."""
         self.has_more = False
         """Whether more than one frame was to be sent again, the next when this is acknowledged."""
         self.cast_before_ms: int | None = None

@@ -8,8 +8,7 @@ to a clock, sockets and disks, and the simulator to their pretended kin.
 from __future__ import annotations
 
 import asyncio
-import heapq
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +20,11 @@ from qbft.decision import Decision
 from qbft.errors import Busy, InvariantViolation, JournalError, QbftError
 from qbft.replica.aftermath import Aftermath
 from qbft.replica.answers import Answers
+from qbft.replica.asking import Asking
 from qbft.replica.authenticator import Authenticator
 from qbft.replica.catch_up import CatchUp
 from qbft.replica.conclusions import Conclusions, as_seen_by, check_same
+from qbft.replica.deadlines import Deadlines
 from qbft.replica.driver import now_ms
 from qbft.replica.held import HeldVotes
 from qbft.replica.intake import (
@@ -31,7 +32,7 @@ from qbft.replica.intake import (
     SECTION_VOTES_PER_WORK,
     VALUE_BYTES_PER_WORK,
     Intake,
-    work_of,
+    Load,
 )
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.narrow import as_digest, as_instance, sequence_of
@@ -59,9 +60,6 @@ Reject = Callable[[str, int], None]
 """Counts a refusal: its reason, and the peer whose frame it was in."""
 
 NOT_VOTING = "this node has stopped voting: its journal failed"
-
-STALE_DEADLINES_MIN = 4_096
-"""Below this the heap of deadlines is not worth being cleaned."""
 
 
 def _count_nothing(reason: str, peer: int) -> None:
@@ -129,14 +127,24 @@ class Replica:
         self._catch_up = CatchUp(self._peers, store, self._is_concluded, limits, self._outbox)
         self._learnt: set[InstanceId] = set()
         self._touched: dict[InstanceId, OpenInstance] = {}
-        self._incomplete: dict[InstanceId, OpenInstance] = {}
-        self._deadlines: list[tuple[int, InstanceId]] = []
+        self._asking = Asking(
+            self._peers,
+            self._open,
+            self._held,
+            self._conclusions,
+            limits=limits,
+            outbox=self._outbox,
+            reject=reject,
+        )
+        self._deadlines = Deadlines(self._open)
         self._work: list[Work] = []
         self._checking: Counter[int] = Counter()
-        self._intake = Intake(limits.turn_work_max, limits.waiting_work_per_peer_max)
+        self._intake = Intake(
+            limits.turn_work_max,
+            Load(limits.waiting_work_per_peer_max, limits.waiting_bytes_per_peer_max),
+        )
         self._heard: dict[int, int] = {}
         self._now_ms = 0
-        self._ticks = 0
         self._next_tick_ms = 0
         self._voting = True
 
@@ -251,7 +259,7 @@ class Replica:
         if sender is None:
             return
         self._now_ms = self._heard[peer] = now_ms
-        if not self._intake.add(peer, work_of(frame), self._parts(sender, frame)):
+        if not self._intake.add(peer, frame, self._parts(sender, frame)):
             self._reject("overloaded", peer)
 
     @property
@@ -266,16 +274,12 @@ class Replica:
         return min(limits.linger_ms_max, len(self._open) // limits.linger_instances)
 
     def link_up(self, peer: int, now_ms: int) -> None:
-        """Begin anew with a peer that may have missed anything: votes, decisions, its feed.
-
-        It is asked about every open instance first: it may have decided them meanwhile (K19).
-        """
+        """Begin anew with a peer that may have missed anything: votes, decisions, its feed."""
         sender = self._peers[peer]
         self._now_ms = now_ms
         self._held.forget_missed(peer)
         self._resender.begin(sender, self._voice.last_sequence)
-        sender.to_ask = deque(self._open)
-        self._ask_open(sender)
+        self._asking.begin(sender)
         self._catch_up.begin(peer, now_ms)
 
     def _parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
@@ -292,7 +296,7 @@ class Replica:
         for vote in frame.relayed:
             yield self._take_relayed(peer, vote)
         if frame.covers:
-            self._outbox.to(peer).acknowledged = frame.covers
+            self._resender.take_promise(sender, frame)
         yield from self._answers.answer(sender, frame, self._now_ms)
         if frame.feed_request is not None:
             self._catch_up.answer(peer, frame.feed_request)
@@ -356,7 +360,7 @@ class Replica:
         if opened is not None:
             (opened.take_again if again else opened.take)(peer, vote, self._now_ms)
             self._touch(opened)
-            self._want_value_of(opened, peer, vote)
+            self._asking.for_value_of(opened, peer, vote, self._now_ms)
         elif instance in self._conclusions or instance in self._quarantined:
             return
         elif instance not in self._held and self._is_concluded(instance):
@@ -373,7 +377,7 @@ class Replica:
                 certificate = canonical_certificate(instance, vote.round, vote.value, commits)
                 self._take_bare(certificate, peer)
         elif vote.type is MessageType.PRE_PREPARE and isinstance(vote.value, bytes):
-            self._outbox.to(peer).wanted_values[instance, vote.value] = None
+            self._asking.for_value(instance, vote.value, peer, self._now_ms)
         elif self._held.round_change_sources(instance) > self._definition.faulty:
             if self._may_open(peer):
                 self._open_instance(instance, peer)
@@ -462,7 +466,7 @@ class Replica:
             self._reject("certificate_budget", peer)
             return
         self._held.forget(instance)
-        self._outbox.to(peer).wanted_values[instance, as_digest(certificate.value)] = None
+        self._asking.for_value(instance, as_digest(certificate.value), peer, self._now_ms)
 
     def _is_concluded(self, instance: InstanceId) -> bool:
         """Whether it is decided here, durably or nearly so."""
@@ -545,13 +549,30 @@ class Replica:
         opened.start(self._now_ms)
         if proposal is not None:
             self._learn(opened, opener, proposal)
-        for sender, vote in self._held.release(instance):
-            opened.take(sender, vote, self._now_ms)
-            self._want_value_of(opened, sender, vote)
+        self._take_held(opened)
         for peer in self._held.drain_missed(instance):
-            self._outbox.to(peer).wanted_decisions[instance] = None
+            self._asking.for_decision(peer, instance)
         self._touch(opened)
         return opened
+
+    def _take_held(self, opened: OpenInstance) -> None:
+        """Take what was held for an instance: at once what a turn can bear, the others later."""
+        work = 0
+        later: dict[int, list[Message]] = {}
+        for sender, vote in self._held.release(opened.instance):
+            if work < self._limits.held_work_at_open_max:
+                work += 1 + len(vote.justification)
+                opened.take_held(sender, vote, self._now_ms)
+                self._asking.for_value_of(opened, sender, vote, self._now_ms)
+            else:
+                later.setdefault(sender, []).append(vote)
+        for sender, votes in later.items():
+            self._intake.put_off(sender, Load.of_votes(votes), self._held_parts(sender, votes))
+
+    def _held_parts(self, sender: int, votes: Sequence[Message]) -> Iterator[int]:
+        for vote in votes:
+            self._deliver(sender, vote, again=sender != vote.source)
+            yield 1 + len(vote.justification)
 
     def _touch(self, opened: OpenInstance) -> None:
         self._touched[opened.instance] = opened
@@ -566,107 +587,41 @@ class Replica:
         """
         if self._intake.has_more or self._outbox:
             return self._now_ms
-        due = [self._deadlines[0][0]] if self._deadlines else []
-        late = self._aftermath.next_due_ms
-        if late is not None:
-            due.append(late)
-        if (
+        ticks = (
             self._open
             or self._conclusions.bare
             or self._held.has_missed
             or self._catch_up.is_behind()
-        ):
-            due.append(self._next_tick_ms)
-        return min(due, default=None)
+        )
+        due = (
+            self._deadlines.next_ms,
+            self._aftermath.next_due_ms,
+            self._next_tick_ms if ticks else None,
+        )
+        return min((ms for ms in due if ms is not None), default=None)
 
     def run_due(self, now_ms: int) -> None:
         """Go on with what was left over; then timers, always, and the tick of re-sending."""
         self._now_ms = now_ms
         self._intake.go_on()
-        for _ in range(self._limits.turn_timers_max):
-            if not self._deadlines or self._deadlines[0][0] > now_ms:
-                break
-            due_ms, instance = heapq.heappop(self._deadlines)
-            opened = self._open.get(instance)
-            if opened is not None and opened.deadline_ms == due_ms:
-                opened.expire(now_ms)
-                self._touch(opened)
-                self._ask_one(opened)
+        for opened in self._deadlines.run_out(now_ms, self._limits.turn_timers_max):
+            opened.expire(now_ms)
+            self._touch(opened)
+            self._asking.for_progress(opened)
         self._aftermath.run_due(now_ms)
         if now_ms >= self._next_tick_ms:
             self._next_tick_ms = now_ms + self._limits.resend_ms
             self._tick(now_ms)
 
-    def _ask_one(self, opened: OpenInstance) -> None:
-        """Ask a peer, each round another, whether an instance that got stuck is decided (U3)."""
-        if self._peers:
-            peers = sorted(self._peers)
-            peer = peers[opened.round % len(peers)]
-            self._outbox.to(peer).wanted_decisions[opened.instance] = None
-
     def _tick(self, now_ms: int) -> None:
-        """Send again what was not acknowledged, and ask again for what did not come.
-
-        Bounded, whatever is open: the next tick goes on where this one stops.
-        """
-        self._ticks += 1
+        """Send again what was not acknowledged, and ask again for what did not come."""
         before_ms = now_ms - self._limits.resend_ms
         for peer in self._peers.values():
             self._resender.resend(
                 peer, cast_before_ms=before_ms, last_sequence=self._voice.last_sequence
             )
-            self._ask_open(peer)
-            if self._may_open(peer.index):
-                for instance in self._held.missed_of(peer.index, self._limits.wanted_per_frame_max):
-                    self._outbox.to(peer.index).wanted_decisions[instance] = None
-        self._complete_open()
-        self._complete_bare()
+        self._asking.tick(now_ms, self._may_open)
         self._catch_up.tick(now_ms)
-
-    def _ask_open(self, peer: Peer) -> None:
-        """Ask a peer how open instances stand, since its link came up."""
-        for _ in range(min(len(peer.to_ask), self._limits.wanted_per_frame_max)):
-            instance = peer.to_ask.popleft()
-            if instance in self._open:
-                self._outbox.to(peer.index).wanted_decisions[instance] = None
-
-    def _complete_open(self) -> None:
-        """Ask for what open instances lack: bytes, answers, votes that were dropped."""
-        for instance in list(self._incomplete)[: self._limits.tick_instances_max]:
-            opened = self._incomplete.pop(instance)
-            for peer in sorted(opened.lacking):
-                self._outbox.to(peer).wanted_decisions[instance] = None
-            opened.lacking.clear()
-            for digest in opened.awaited.digests():
-                askable = {
-                    index
-                    for sender, message in opened.awaited.of(digest)
-                    for index in (sender, message.source, *_signers(message))
-                }
-                self._ask_in_turn(instance, digest, sorted(askable & self._peers.keys()))
-            self._touch(opened)
-
-    def _complete_bare(self) -> None:
-        """Ask for the bytes of decided values, of each peer in turn."""
-        bare = self._conclusions.bare
-        for instance in list(bare)[: self._limits.tick_instances_max]:
-            entry = bare.pop(instance)
-            bare[instance] = entry
-            digest = as_digest(entry.certificate.value)
-            self._ask_in_turn(instance, digest, sorted(self._peers))
-
-    def _ask_in_turn(self, instance: InstanceId, digest: bytes, peers: list[int]) -> None:
-        if peers:
-            peer = peers[self._ticks % len(peers)]
-            self._outbox.to(peer).wanted_values[instance, digest] = None
-
-    def _want_value_of(self, opened: OpenInstance, peer: int, vote: Message) -> None:
-        """Ask for bytes that a vote waits for: its sender, and one that PREPAREd the value."""
-        value = vote.value if vote.value is not None else vote.prepared_value
-        if isinstance(value, bytes) and value in opened.awaited:
-            signers = [index for index in _signers(vote) if index in self._peers]
-            for index in {peer, *signers[:1]} & self._peers.keys():
-                self._outbox.to(index).wanted_values[opened.instance, value] = None
 
     # --- the end of a turn ------------------------------------------------------------------------
 
@@ -679,12 +634,9 @@ class Replica:
             elif opened.decide is not None:
                 self._conclude(opened, opened.decide)
             else:
-                self._arm(opened)
+                self._deadlines.arm(opened)
                 self._start_checks(opened)
-                if opened.is_incomplete:
-                    self._incomplete[opened.instance] = opened
-                else:
-                    self._incomplete.pop(opened.instance, None)
+                self._asking.note(opened)
         self._touched.clear()
         for settling in self._conclusions.settling.values():
             self._voice.record(DecisionRecord(settling.decision))
@@ -697,20 +649,6 @@ class Replica:
         self._work = []
         self._intake.end_turn()
         return turn
-
-    def _arm(self, opened: OpenInstance) -> None:
-        """Have the round timer looked at; what was armed before is skipped when it comes up."""
-        if opened.deadline_ms is None or opened.deadline_ms == opened.armed_ms:
-            return
-        opened.armed_ms = opened.deadline_ms
-        heapq.heappush(self._deadlines, (opened.deadline_ms, opened.instance))
-        if len(self._deadlines) > 2 * len(self._open) + STALE_DEADLINES_MIN:
-            self._deadlines = [
-                (other.armed_ms, other.instance)
-                for other in self._open.values()
-                if other.armed_ms is not None
-            ]
-            heapq.heapify(self._deadlines)
 
     def _quarantine(self, opened: OpenInstance, reason: str) -> None:
         """Never vote again in an instance whose engine met a bug (DESIGN, errors)."""
@@ -731,15 +669,13 @@ class Replica:
         self._conclusions.add(certificate, proposal, silent=silent)
         if proposal is None:
             signers = [commit.source for commit in certificate.commits]
-            self._ask_in_turn(
-                instance, as_digest(decide.value), [s for s in signers if s in self._peers]
-            )
+            self._asking.for_value_in_turn(instance, as_digest(decide.value), signers, self._now_ms)
 
     def _close(self, opened: OpenInstance) -> None:
         instance = opened.instance
         opened.close()
         self._open.pop(instance, None)
-        self._incomplete.pop(instance, None)
+        self._asking.forget(instance)
         self._learnt.discard(instance)
         self._resender.forget(instance)
         opener = self._openers.pop(instance, None)
@@ -760,13 +696,6 @@ class Replica:
             self._aftermath.settle(entry.decision, now_ms, entry.silent)
         decided = [as_instance(entry.decision.instance) for entry in settling]
         self._catch_up.decided(decided, now_ms)
-
-
-def _signers(message: Message) -> list[int]:
-    """Who PREPAREd what a message shows to be prepared: they have the bytes (DESIGN, values)."""
-    return sorted(
-        nested.source for nested in message.justification if nested.type is MessageType.PREPARE
-    )
 
 
 def _done(decision: Decision) -> asyncio.Future[Decision]:

@@ -1,9 +1,10 @@
 """Re-sending own votes until they are acknowledged (HARDENING D5, U5).
 
 Per peer, in the order of their sequence, a bounded frame at a time; the next one goes when the last
-is acknowledged, or when so long nothing came that it must be sent again. A frame that `covers` a
-sequence promises that the peer lacks none of the current votes up to it; the peer acknowledges
-that. What a turn costs here does not depend on how many instances are open.
+is acknowledged, or when so long nothing came that it must be sent again. A frame that `covers`
+sequences holds all current votes in that range; the peer acknowledges the end of the unbroken chain
+of such ranges, so that a frame that got lost is sent again. What a turn costs here does not depend
+on how many instances are open.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from qbft.replica.open_instance import OpenInstance
 from qbft.replica.outbox import Outbox
 from qbft.replica.own_votes import CastVote
 from qbft.replica.peer import Peer
+from qbft.transport import Frame
 
 _STALE_MIN = 1_024
 """Below this the list of sequences is not worth being cleaned."""
@@ -54,6 +56,7 @@ class Resender:
         """Begin anew with a peer that may have missed anything."""
         peer.acknowledged = 0
         peer.covered = 0
+        peer.received = 0
         self.resend(peer, cast_before_ms=None, last_sequence=last_sequence)
 
     def acknowledge(self, peer: Peer, sequence: int, last_sequence: int) -> None:
@@ -66,6 +69,18 @@ class Resender:
             peer.acknowledged = reached
             if peer.has_more:
                 self.resend(peer, cast_before_ms=peer.cast_before_ms, last_sequence=last_sequence)
+
+    def take_promise(self, peer: Peer, frame: Frame) -> None:
+        """Acknowledge what a frame covers, unless what came before it is missing.
+
+        A promise from the very beginning is the first of a chain, whatever was heard before.
+        """
+        if frame.covers_after == 0:
+            peer.received = frame.covers
+        elif frame.covers_after > peer.received:
+            return
+        peer.received = max(peer.received, frame.covers)
+        self._outbox.to(peer.index).acknowledged = peer.received
 
     def resend(self, peer: Peer, *, cast_before_ms: int | None, last_sequence: int) -> None:
         """Send a peer the votes that it has not acknowledged and that are old enough (None: all).
@@ -101,14 +116,18 @@ class Resender:
             self._put(peer, chosen, covers)
 
     def _put(self, peer: Peer, chosen: list[tuple[CastVote, OpenInstance]], covers: int) -> None:
-        """Values before their votes, the promise last: a letter may be full in between."""
+        """Values before their votes; each letter promises the range of those that it holds."""
         for _, opened in chosen:
             proposal = opened.known_proposal()
             if proposal is not None:
                 self._outbox.enclose(peer.index, proposal)
+        after, last = peer.acknowledged, chosen[-1][0]
         for cast, _ in chosen:
-            self._outbox.to(peer.index).relayed.append(cast.own.vote)
-        self._outbox.last(peer.index).covers = covers
+            up_to = covers if cast is last else cast.sequence
+            letter = self._outbox.to(peer.index)
+            letter.relayed.append(cast.own.vote)
+            letter.promise(after, up_to)
+            after = up_to
         peer.covered = max(peer.covered, covers)
 
     def __len__(self) -> int:

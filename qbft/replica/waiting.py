@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from qbft.core import Message, Value
-from qbft.replica.budget import ENTRY_BYTES, Tab, cost_of
+from qbft.replica.budget import Tab, cost_of
 
 Slot = tuple[int, int, int, Value | None, int, Value | None]
 """A vote's content without its justification: honest validators send one per type and round."""
@@ -105,15 +105,21 @@ class LaterVotes:
         self._per_source_max = per_source_max
         self._kept: dict[int, dict[Slot, tuple[int, Message]]] = {}
 
-    def keep(self, sender: int, message: Message) -> None:
-        """Keep a vote; of its source the one of the lowest round makes way."""
+    def keep(self, sender: int, message: Message) -> bool:
+        """Keep a vote; False if the sender cannot pay.
+
+        Of its source the one of the lowest round makes way.
+        """
         kept = self._kept.setdefault(message.source, {})
         slot = slot_of(message)
-        if slot in kept or not self._tab.charge(sender, cost_of(message)):
-            return
+        if slot in kept:
+            return True
+        if not self._tab.charge(sender, cost_of(message)):
+            return False
         kept[slot] = (sender, message)
         if len(kept) > self._per_source_max:
             self._drop(kept, min(kept, key=lambda other: other[2]))
+        return True
 
     def enter(self, round_: int) -> list[Message]:
         """Give the votes of a round, by source, and forget them and all older ones."""
@@ -136,30 +142,32 @@ class LaterVotes:
 
 
 class SeenVotes:
-    """The re-sent votes that an engine has been given in its round (DESIGN, late nodes).
+    """The re-sent votes that an engine has accepted in its round (HARDENING D11).
 
-    Each enters at most once per sender, content, justification and round, so that a replayed old
-    vote never evicts a fresh one from the engine's log (HARDENING D11).
+    What a vote nests is not signed by its source: any peer can make many copies of one vote, all of
+    them justified. So of all copies one may enter in a round, and one more from the source itself;
+    else a liar could evict an honest validator's votes from the engine's log.
     """
 
-    def __init__(self, tab: Tab, per_sender_max: int) -> None:
-        self._tab = tab
-        self._per_sender_max = per_sender_max
-        self._seen: dict[int, set[tuple[Slot, int]]] = {}
+    def __init__(self, per_source_max: int) -> None:
+        self._per_source_max = per_source_max
+        self._seen: dict[int, set[tuple[Slot, bool]]] = {}
 
     def admit(self, sender: int, message: Message) -> bool:
-        """Whether this copy may enter now; not again from the same sender in this round."""
-        seen = self._seen.setdefault(sender, set())
-        copy = (slot_of(message), hash(message.justification))
-        if copy in seen or len(seen) >= self._per_sender_max:
-            return False
-        if not self._tab.charge(sender, ENTRY_BYTES):
-            return False
-        seen.add(copy)
-        return True
+        """Whether a copy may enter now."""
+        seen = self._seen.get(message.source)
+        if seen is None:
+            return True
+        return len(seen) < self._per_source_max and _copy_of(sender, message) not in seen
+
+    def note(self, sender: int, message: Message) -> None:
+        """Note that this copy was accepted: no other in this round."""
+        self._seen.setdefault(message.source, set()).add(_copy_of(sender, message))
 
     def clear(self) -> None:
         """Begin a round in which each may enter once more."""
-        for sender, seen in self._seen.items():
-            self._tab.refund(sender, ENTRY_BYTES * len(seen))
         self._seen.clear()
+
+
+def _copy_of(sender: int, message: Message) -> tuple[Slot, bool]:
+    return slot_of(message), sender == message.source

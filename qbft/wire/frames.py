@@ -78,6 +78,7 @@ def encode_frame(frame: Frame) -> bytes:
         target.acknowledged = frame.acknowledged
     if frame.covers:
         target.covers = frame.covers
+        target.covers_after = frame.covers_after
     return message.SerializeToString()
 
 
@@ -152,6 +153,7 @@ class _Reader:
             self._read_sequence(frame.acknowledged),
             # what was left out breaks the promise
             self._read_sequence(frame.covers) if are_votes_whole else 0,
+            self._read_sequence(frame.covers_after) if are_votes_whole and frame.covers else 0,
         )
 
     def _read_own(

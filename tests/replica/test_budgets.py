@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice, permutations
 
 import pytest
 from replica_builders import (
@@ -23,7 +24,7 @@ from replica_builders import (
 
 from qbft.core import Message, MessageType
 from qbft.crypto.proposal import Proposal
-from qbft.replica.budget import Account, Tab, cost_of
+from qbft.replica.budget import Account, LogTab, Tab, cost_of
 from qbft.replica.collector import COMMITS_PER_SOURCE_MAX, CommitCollector
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.waiting import LaterVotes, SeenVotes, WaitingRoom
@@ -86,12 +87,14 @@ def equivocations(source: int, count: int) -> list[Message]:
 
 
 def test_a_liars_equivocations_do_not_use_up_others_deliveries() -> None:
-    """DESIGN, late nodes: re-entry is bounded per sender, not for all together."""
-    rig = opened_rig(seen_votes_per_sender_max=8)
+    """DESIGN, late nodes: re-entry is bounded per source, not for all together."""
+    rig = opened_rig(seen_votes_per_source_max=8)
     rig.receive(0, own_section(vote(PP, 0, V), vote(PREPARE, 0, V)))
     rig.receive(3, relayed=tuple(equivocations(3, 500)))
     rig.receive(2, relayed=(vote(PREPARE, 2, V),))
     assert kinds(rig.turns) == [("PREPARE", 1), ("COMMIT", 1)]
+    (opened,) = rig.replica._open.values()
+    assert len(opened._seen._seen[3]) == 8
 
 
 @pytest.mark.parametrize("replayed", [PREPARE, PP])
@@ -125,32 +128,155 @@ def test_old_votes_of_many_rounds_do_not_crowd_the_engine() -> None:
 
 
 def test_a_known_vote_may_enter_again_in_the_next_round() -> None:
-    """DESIGN, late nodes: once per sender, content, justification and round entered."""
-    seen = SeenVotes(tab(2, 3)[0], 100)
+    """DESIGN, late nodes: once per content and round entered, and once from the source itself."""
+    seen = SeenVotes(100)
     first = vote(PREPARE, 0, V)
     assert seen.admit(2, first)
+    seen.note(2, first)
     assert not seen.admit(2, vote(PREPARE, 0, V))
-    assert seen.admit(3, first)
+    assert not seen.admit(3, first)
+    assert seen.admit(0, first)
     assert seen.admit(2, vote(PREPARE, 0, W))
     seen.clear()
     assert seen.admit(2, first)
 
 
-def test_a_copy_with_another_justification_is_another_copy() -> None:
+def late_rig() -> tuple[Rig, Message, list[Message]]:
+    """Validator 1 of 7 in round 2, the first ROUND-CHANGE of validator 2, and 300 copies of it.
+
+    The copies nest the same PREPAREs in other orders, and all of them are justified.
+    """
+    rig = Rig(1, 7)
+    rig.receive(0, proposals=(V,))
+    rig.wait(1_100)
+    change = round_change(2, 2, prepared=V, prepares=(0, 2, 3, 4, 5, 6))
+    orders = islice(permutations(change.justification), 300)
+    return rig, change, [replace(change, justification=order) for order in orders]
+
+
+def test_copies_of_a_vote_do_not_push_out_its_sources_others() -> None:
+    """HARDENING D11: a liar's variants of an honest ROUND-CHANGE, justified, evict nothing.
+
+    What a vote nests is not signed by its source. With 100 of them in the engine's log of that
+    source, its PREPARE and COMMIT of the round would be gone, and six honest of seven stuck.
+    """
+    rig, change, copies = late_rig()
+    rig.receive(2, own_section(change))
+    rig.receive(2, own_section(vote(PREPARE, 2, V, 2)))
+    for copy in copies[:150]:
+        rig.receive(6, relayed=(copy,))
+        rig.settle()
+    for source in (3, 4, 5, 0):
+        rig.receive(source, own_section(vote(PREPARE, source, V, 2)))
+    assert ("COMMIT", 2) in kinds(rig.turns)
+    rig.receive(2, own_section(vote(COMMIT, 2, V, 2)))
+    for copy in copies[150:]:
+        rig.receive(6, relayed=(copy,))
+        rig.settle()
+    for source in (3, 4, 5, 0):
+        rig.receive(source, own_section(vote(COMMIT, source, V, 2)))
+    assert rig.disk.get(instance()) is not None
+
+
+def test_copies_that_waited_do_not_push_out_either() -> None:
+    """D11: of the copies that every liar had waiting for a value's bytes one enters, and one more.
+
+    More only from the source itself, which harms none but itself.
+    """
+    rig, _, copies = late_rig()
+    (opened,) = rig.replica._open.values()
+    opened.proposals.clear()
+    for number, copy in enumerate(copies[:40]):
+        rig.receive((3, 4, 5, 6)[number % 4], relayed=(copy,))
+    assert len(opened.awaited) == 16
+    rig.receive(0, proposals=(V,))
+    assert len(opened.awaited) == 0
+    assert len(opened._engine._log._fifos[2]) == 1
+
+
+def test_a_copy_that_was_not_justified_uses_up_nothing() -> None:
     """SCENARIOS C21: a copy whose justification was stripped does not stand for the good one."""
-    seen = SeenVotes(tab(2)[0], 100)
-    change = round_change(0, 2, prepared=V)
-    assert seen.admit(2, change.stripped())
-    assert seen.admit(2, change)
+    rig, change, _ = late_rig()
+    for copy in (replace(change, justification=change.justification[:2]), change):
+        rig.receive(6, relayed=(copy,))
+    (opened,) = rig.replica._open.values()
+    assert [m for _, m in opened._engine._log._fifos[2]] == [change]
 
 
-def test_what_was_seen_is_paid_for() -> None:
-    """An entry occupies something, too; it comes back with the round."""
-    paid, accounts = tab(2, bytes_max=600)
-    seen = SeenVotes(paid, 100)
-    assert [seen.admit(2, v) for v in equivocations(3, 3)] == [True, True, False]
-    seen.clear()
-    assert accounts[2].spent == 0
+def test_a_copy_that_found_no_room_may_come_again() -> None:
+    """DESIGN, late nodes: only what the engine has accepted is known; what was refused is lacking.
+
+    It is counted, and the sender is asked for it.
+    """
+    rig = Rig(1, limits=ReplicaLimits(kept_bytes_per_peer_max=3_000))
+    rig.receive(2, proposals=(proposal(b"x"),))
+    account = rig.replica._peers[0].account
+    account.spent = 2_500
+    proposed = vote(PP, 0, V)
+    rig.receive(0, relayed=(proposed,))
+    account.spent = 0
+    turns = rig.wait(600)
+    assert ("kept_budget", 0) in rig.rejected
+    assert instance() in sent_to(turns, 0, "wanted_decisions")
+    rig.receive(0, relayed=(proposed,), proposals=(V,))
+    assert kinds(rig.turns) == [("PREPARE", 1)]
+
+
+# --- what is in the engines' logs -----------------------------------------------------------------
+
+
+def test_what_a_liars_votes_occupy_in_a_log_is_paid_for() -> None:
+    """DESIGN, bounds: 100 messages of a source with their justifications may be megabytes."""
+    rig = Rig(1, 31, limits=ReplicaLimits(kept_bytes_per_peer_max=1 << 20))
+    rig.receive(0, proposals=(V,))
+    rig.wait(1_100)
+    change = round_change(30, 2, prepared=V, prepares=range(31))
+    for _ in range(100):
+        rig.receive(30, own_section(change))
+        rig.settle()
+    (opened,) = rig.replica._open.values()
+    held = len(opened._engine._log._fifos[30])
+    assert held == (1 << 20) // cost_of(change)
+    assert rig.replica._peers[30].account.spent == held * cost_of(change)
+    assert 30 in opened.lacking
+
+
+def test_a_long_lived_instance_pays_only_for_what_its_log_holds() -> None:
+    """REFERENCE rule 14: of each source the oldest goes, and its sender gets it back."""
+    rig = opened_rig()
+    for round_ in range(2, 500):
+        rig.receive(0, own_section(vote(COMMIT, 0, W, round_)))
+    in_log = rig.replica._definition.fifo_messages_max + 1
+    kept_later = ReplicaLimits().later_votes_per_source_max
+    vote_size = cost_of(vote(COMMIT, 0, W))
+    kept = (in_log + kept_later) * vote_size
+    assert rig.replica._peers[0].account.spent == kept + len(V.value)
+
+
+def test_unjustified_votes_leave_no_debt_and_no_credit() -> None:
+    """What the engine drops occupies nothing, and what it holds stays paid for."""
+    paid, accounts = tab(2)
+    log = LogTab(paid, 3)
+    good = round_change(2, 2, prepared=V)
+    for _ in range(5):
+        assert log.pay(2, good)
+        assert log.pay(2, good)
+        log.take_back(good)
+    assert accounts[2].spent == 3 * cost_of(good)
+
+
+def test_commits_of_past_rounds_are_paid_for_too() -> None:
+    """They go to the collector only, once each (HARDENING D1, D11)."""
+    rig = opened_rig()
+    for source in (2, 3):
+        rig.receive(source, own_section(round_change(source, 131)))
+    for _ in range(2):
+        for round_ in range(1, 41):
+            rig.receive(3, relayed=(vote(COMMIT, 0, W, round_),))
+    (opened,) = rig.replica._open.values()
+    assert len(opened._collector._kept[0]) == COMMITS_PER_SOURCE_MAX
+    free = 8
+    assert 0 < rig.replica._peers[3].account.spent <= (101 - free) * cost_of(vote(COMMIT, 0, W))
 
 
 # --- later rounds ---------------------------------------------------------------------------------

@@ -133,13 +133,38 @@ def test_a_liar_that_cannot_prove_what_it_names_delays_nobody_else() -> None:
 
 
 def test_a_liars_own_feed_is_read_on_after_a_while() -> None:
-    """What it never proves is given up, so that the rest of its feed is not lost to it."""
+    """What it never proves is passed over, so that the rest of its feed is not lost to it."""
     rig = reading_rig(0)
     rig.receive(0, feed_page=FeedPage(3, 6, ids(70, 71, 72)))
     turns = rig.wait(20_000)
     assert requests(turns, 0)[0] == 3
     assert len(wanted(turns, 0)) == 3 * rig.replica._limits.feed_asks_max
     assert rig.replica._catch_up._asked == {}
+
+
+def test_what_was_passed_over_is_read_again_later() -> None:
+    """An honest peer that was too busy to answer eight asks is asked again, after a while."""
+    rig = reading_rig(0)
+    rig.receive(0, feed_page=FeedPage(3, 6, ids(0, 1, 2)))
+    assert requests(rig.wait(20_000), 0)[0] == 3
+    rig.receive(0, feed_page=FeedPage(6, 6, ()))
+    assert rig.replica._catch_up.is_behind()
+    turns = rig.wait(60_000)
+    assert 0 in requests(turns, 0)
+    rig.receive(0, feed_page=FeedPage(3, 6, ids(0, 1, 2)))
+    give(rig, 0, 0, 1, 2)
+    rig.receive(0, feed_page=FeedPage(6, 6, ()))
+    assert rig.disk.end == 3
+    assert not rig.replica._catch_up.is_behind()
+
+
+def test_what_was_passed_over_is_read_again_over_the_next_link() -> None:
+    """At once: a link that comes up anew may end at a peer that is well again."""
+    rig = reading_rig(0)
+    rig.receive(0, feed_page=FeedPage(3, 3, ids(0, 1, 2)))
+    rig.wait(20_000)
+    rig.replica.link_up(0, rig.now)
+    assert requests(rig.turn(), 0) == [0]
 
 
 def test_an_honest_peer_that_answers_slowly_is_not_given_up() -> None:

@@ -446,6 +446,18 @@ def test_what_one_peer_may_have_waiting_is_bounded() -> None:
     assert len(rig.rejected) == 8
 
 
+def test_what_one_peer_may_have_waiting_is_bounded_in_bytes() -> None:
+    """Bounds: large values are cheap to take in, so that their bytes are counted too."""
+    rig = Rig(1, limits=ReplicaLimits(turn_work_max=10))
+    large = Frame(proposals=(proposal(bytes(1 << 20), 5),))
+    rig.replica.receive(3, junk(3, 100), rig.now)
+    for _ in range(20):
+        rig.replica.receive(3, large, rig.now)
+    assert rig.rejected == [("overloaded", 3)] * (20 - 7)
+    rig.settle()
+    assert rig.replica._intake._waiting == {}
+
+
 def test_many_timers_expire_over_several_turns() -> None:
     """Ten thousand instances that stall together must not make one turn of a second."""
     rig = Rig(1, limits=ReplicaLimits(turn_timers_max=16))
@@ -460,11 +472,11 @@ def test_many_timers_expire_over_several_turns() -> None:
 
 def test_stale_deadlines_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds: decided instances leave their deadline behind only up to a limit."""
-    monkeypatch.setattr("qbft.replica.replica.STALE_DEADLINES_MIN", 32)
+    monkeypatch.setattr("qbft.replica.deadlines.STALE_MIN", 32)
     rig = Rig(1)
     for height in range(200):
         what = proposal(height=height)
         rig.receive(2, proposals=(what,))
         rig.receive(2, certificates=(certificate(what, (0, 2, 3)),))
     assert rig.disk.end == 200
-    assert len(rig.replica._deadlines) <= 34
+    assert len(rig.replica._deadlines._heap) <= 34

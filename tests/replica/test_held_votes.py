@@ -7,6 +7,7 @@ from replica_builders import (
     PP,
     PREPARE,
     Rig,
+    certificate,
     instance,
     kinds,
     own_section,
@@ -118,6 +119,38 @@ def test_dropping_keeps_the_counts_right() -> None:
     buffers.forget(instance(5))
     buffers.forget(instance(6))
     assert len(buffers) == 0
+
+
+def test_what_liars_had_held_is_taken_in_over_several_turns() -> None:
+    """DESIGN, async: ten liars' held ROUND-CHANGEs must not make the opening a turn of a second.
+
+    Those of the honest, which came after, are among them, and nothing is lost.
+    """
+    rig = Rig(1, 7, limits=ReplicaLimits(turn_work_max=50, held_work_at_open_max=20))
+    last = vote(PREPARE, 3, V)
+    for start in range(2, 302, 100):
+        junk = [round_change(3, r) for r in range(start, start + 100)]
+        rig.receive(3, own_section(*junk))
+        rig.settle()
+    rig.receive(3, own_section(last))
+    turns = [rig.receive(0, proposals=(V,)), *rig.settle()]
+    assert len(turns) == 6
+    assert len(rig.replica._held) == 0
+    (opened,) = rig.replica._open.values()
+    assert last in [message for _, message in opened._engine._log._fifos[3]]
+
+
+def test_what_was_held_and_comes_after_the_decision_changes_nothing() -> None:
+    """The instance may be decided before the last of its held votes was taken in."""
+    rig = Rig(1, limits=ReplicaLimits(held_work_at_open_max=1, turn_work_max=1))
+    for source in (2, 3):
+        rig.receive(source, own_section(vote(PREPARE, source, V), vote(PREPARE, source, V, 2)))
+        rig.settle()
+    rig.receive(0, proposals=(V,))
+    rig.receive(0, certificates=(certificate(V, (0, 2, 3)),))
+    rig.settle()
+    assert rig.disk.get(instance()) is not None
+    assert len(rig.replica._open) == len(rig.replica._held) == 0
 
 
 def test_the_replica_asks_for_what_it_had_dropped() -> None:

@@ -25,7 +25,9 @@ from replica_builders import (
 from qbft.core import Message
 from qbft.crypto.proposal import Proposal
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.outbox import FRAME_VOTES_MAX
 from qbft.replica.turn import Turn
+from qbft.transport import Frame
 
 V = proposal(b"v")
 
@@ -75,6 +77,39 @@ def test_a_frame_that_covers_is_acknowledged() -> None:
     rig = voting_rig()
     turn = rig.receive(0, relayed=(vote(PREPARE, 0, V),), covers=17)
     assert [frame.acknowledged for frame in letters(turn, 0)] == [17]
+
+
+def test_what_was_dropped_is_not_acknowledged() -> None:
+    """U5: a frame that this node had no room for breaks the chain of what the peer covers.
+
+    The next frame covers only what follows; all is acknowledged when the lost one came again.
+    """
+    rig = Rig(1, limits=ReplicaLimits(turn_work_max=8, waiting_work_per_peer_max=10))
+    rig.receive(2, proposals=(V,))
+    busy = tuple(vote(PREPARE, 0, proposal(b"q", 9), r) for r in range(1, 18))
+    lost = Frame(relayed=(vote(PREPARE, 0, V), *busy[1:6]), covers=50)
+    after = Frame(relayed=(vote(COMMIT, 0, V),), covers=51, covers_after=50)
+    rig.replica.receive(0, Frame(relayed=busy), 0)
+    for frame in (lost, after):
+        rig.replica.receive(0, frame, 0)
+    assert rig.rejected == [("overloaded", 0)]
+    assert [f.acknowledged for f in letters(rig.settle(), 0) if f.acknowledged] == []
+    rig.replica.receive(0, lost, 0)
+    rig.replica.receive(0, after, 0)
+    assert [f.acknowledged for f in letters(rig.settle(), 0) if f.acknowledged][-1] == 51
+
+
+def test_each_letter_promises_what_it_holds() -> None:
+    """U5: where the votes to be sent again fill several letters, none promises for another."""
+    rig = voting_rig()
+    for height in range(1, 5):
+        what = proposal(b"v", 4 * height)
+        rig.receive(0, own_section(vote(PP, 0, what), proposals=(what,)))
+    outbox = rig.replica._outbox
+    outbox.to(3).relayed.extend([vote(PREPARE, 1, V)] * (FRAME_VOTES_MAX - 2))
+    rig.replica.link_up(3, rig.now)
+    promises = [(f.covers_after, f.covers) for f in letters(rig.turn(), 3) if f.covers]
+    assert promises == [(0, 2), (2, 5)]
 
 
 def test_a_new_link_begins_from_nothing() -> None:

@@ -52,6 +52,18 @@ def test_bytes_that_do_not_come_are_asked_for_of_others_in_turn() -> None:
     assert asked == {0, 1, 2}
 
 
+def test_a_large_value_is_asked_for_of_one_peer_at_a_time() -> None:
+    """DESIGN, values: above 64 KiB it is fetched; not from everybody that names it at once."""
+    rig = Rig(3)
+    rig.receive(0, proposals=(W,))
+    large = proposal(bytes(1 << 20))
+    change = round_change(2, 2, prepared=large, prepares=(0, 1, 2))
+    turns = [rig.receive(0, own_section(vote(PP, 0, large)))]
+    turns += [rig.receive(s, own_section(vote(PREPARE, s, large))) for s in (0, 1, 2)]
+    turns += [rig.receive(2, own_section(change))]
+    assert [to for turn in turns for to, frame in turn.frames if frame.wanted_values] == [0]
+
+
 def test_a_round_change_with_a_prepared_value_waits_too() -> None:
     """DESIGN, values: a leader must not be led to propose what it could not give."""
     rig = Rig(1)

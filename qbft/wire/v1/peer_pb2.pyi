@@ -76,7 +76,7 @@ class FeedPage(_message.Message):
     def __init__(self, position: _Optional[int] = ..., end: _Optional[int] = ..., instances: _Optional[_Iterable[_Union[_messages_pb2.InstanceId, _Mapping]]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("own", "relayed", "proposals", "certificates", "wanted_values", "wanted_decisions", "feed_request", "feed_page", "acknowledged", "covers")
+    __slots__ = ("own", "relayed", "proposals", "certificates", "wanted_values", "wanted_decisions", "feed_request", "feed_page", "acknowledged", "covers", "covers_after")
     OWN_FIELD_NUMBER: _ClassVar[int]
     RELAYED_FIELD_NUMBER: _ClassVar[int]
     PROPOSALS_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +87,7 @@ class Frame(_message.Message):
     FEED_PAGE_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     COVERS_FIELD_NUMBER: _ClassVar[int]
+    COVERS_AFTER_FIELD_NUMBER: _ClassVar[int]
     own: OwnSection
     relayed: _containers.RepeatedCompositeFieldContainer[_messages_pb2.SignedVote]
     proposals: _containers.RepeatedCompositeFieldContainer[_messages_pb2.Proposal]
@@ -97,7 +98,8 @@ class Frame(_message.Message):
     feed_page: FeedPage
     acknowledged: int
     covers: int
-    def __init__(self, own: _Optional[_Union[OwnSection, _Mapping]] = ..., relayed: _Optional[_Iterable[_Union[_messages_pb2.SignedVote, _Mapping]]] = ..., proposals: _Optional[_Iterable[_Union[_messages_pb2.Proposal, _Mapping]]] = ..., certificates: _Optional[_Iterable[_Union[_messages_pb2.Certificate, _Mapping]]] = ..., wanted_values: _Optional[_Iterable[_Union[WantedValue, _Mapping]]] = ..., wanted_decisions: _Optional[_Iterable[_Union[_messages_pb2.InstanceId, _Mapping]]] = ..., feed_request: _Optional[_Union[FeedRequest, _Mapping]] = ..., feed_page: _Optional[_Union[FeedPage, _Mapping]] = ..., acknowledged: _Optional[int] = ..., covers: _Optional[int] = ...) -> None: ...
+    covers_after: int
+    def __init__(self, own: _Optional[_Union[OwnSection, _Mapping]] = ..., relayed: _Optional[_Iterable[_Union[_messages_pb2.SignedVote, _Mapping]]] = ..., proposals: _Optional[_Iterable[_Union[_messages_pb2.Proposal, _Mapping]]] = ..., certificates: _Optional[_Iterable[_Union[_messages_pb2.Certificate, _Mapping]]] = ..., wanted_values: _Optional[_Iterable[_Union[WantedValue, _Mapping]]] = ..., wanted_decisions: _Optional[_Iterable[_Union[_messages_pb2.InstanceId, _Mapping]]] = ..., feed_request: _Optional[_Union[FeedRequest, _Mapping]] = ..., feed_page: _Optional[_Union[FeedPage, _Mapping]] = ..., acknowledged: _Optional[int] = ..., covers: _Optional[int] = ..., covers_after: _Optional[int] = ...) -> None: ...
 
 class PeerMessage(_message.Message):
     __slots__ = ("hello", "frame")

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from qbft.transport import Frame
+
+_EMPTY: dict[str, Any] = {
+    "votes": (),
+    "batch": None,
+    "relayed": (),
+    "proposals": (),
+    "certificates": (),
+    "covers": 0,
+    "covers_after": 0,
+}
+"""What is left of a frame when all that may be large was taken out of it."""
 
 
 def split_frame(
@@ -13,16 +25,16 @@ def split_frame(
 ) -> Iterator[bytes | None]:
     """The frame's contents as encoded frames of at most `bytes_max`; None for what no frame holds.
 
-    Proposals come first, for votes wait for their values; `covers` last, when its promise holds.
-    The own votes stand under one signature and stay together.
+    Proposals come first, for votes wait for their values. The own votes stand under one signature
+    and stay together. `covers` is about the relayed votes and goes with them; where they must be
+    parted its promise is dropped, for any part may be lost.
     """
-    rest = replace(frame, votes=(), batch=None, relayed=(), proposals=(), certificates=())
     sections = (
         Frame(proposals=frame.proposals),
         Frame(votes=frame.votes, batch=frame.batch),
-        Frame(relayed=frame.relayed),
+        Frame(relayed=frame.relayed, covers=frame.covers, covers_after=frame.covers_after),
         Frame(certificates=frame.certificates),
-        rest,
+        replace(frame, **_EMPTY),
     )
     for section in sections:
         if section != Frame():

@@ -1,0 +1,147 @@
+"""Asking for what is missing here: bytes of values, decisions, votes that were dropped (U3).
+
+Of each thing one peer at a time is asked, and after a while the next one, so that a large value
+does not come from everybody at once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
+
+from qbft.core import InstanceId, Message, MessageType
+from qbft.replica.conclusions import Conclusions
+from qbft.replica.held import HeldVotes
+from qbft.replica.limits import ReplicaLimits
+from qbft.replica.narrow import as_digest
+from qbft.replica.open_instance import OpenInstance
+from qbft.replica.outbox import Outbox
+from qbft.replica.peer import Peer
+
+
+class Asking:
+    """What this node lacks, and whom it has asked for it.
+
+    `reject` counts what was refused of a peer's messages for want of budget.
+    """
+
+    def __init__(
+        self,
+        peers: Mapping[int, Peer],
+        opens: Mapping[InstanceId, OpenInstance],
+        held: HeldVotes,
+        conclusions: Conclusions,
+        *,
+        limits: ReplicaLimits,
+        outbox: Outbox,
+        reject: Callable[[str, int], None],
+    ) -> None:
+        self._peers = peers
+        self._opens = opens
+        self._held = held
+        self._bare = conclusions.bare
+        self._limits = limits
+        self._outbox = outbox
+        self._reject = reject
+        self._incomplete: dict[InstanceId, OpenInstance] = {}
+        self._asked: OrderedDict[tuple[InstanceId, bytes], int] = OrderedDict()
+        self._ticks = 0
+
+    def begin(self, peer: Peer) -> None:
+        """Ask a peer about every open instance: it may have decided them meanwhile (K19)."""
+        peer.to_ask = deque(self._opens)
+        self._go_on(peer)
+
+    def note(self, opened: OpenInstance) -> None:
+        """Note whether an instance lacks something, so that the tick asks for it."""
+        if opened.is_incomplete:
+            self._incomplete[opened.instance] = opened
+        else:
+            self._incomplete.pop(opened.instance, None)
+
+    def forget(self, instance: InstanceId) -> None:
+        """Ask for nothing of an instance that has closed."""
+        self._incomplete.pop(instance, None)
+
+    def for_decision(self, peer: int, instance: InstanceId) -> None:
+        """Ask a peer for a decision, or for how the instance stands there."""
+        self._outbox.to(peer).wanted_decisions[instance] = None
+
+    def for_progress(self, opened: OpenInstance) -> None:
+        """Ask a peer, each round another, whether an instance that got stuck is decided (U3)."""
+        if self._peers:
+            peers = sorted(self._peers)
+            self.for_decision(peers[opened.round % len(peers)], opened.instance)
+
+    def for_value(self, instance: InstanceId, digest: bytes, peer: int, now_ms: int) -> None:
+        """Ask a peer for a value's bytes, unless somebody has just been asked for them."""
+        key = (instance, digest)
+        if self._asked.get(key, 0) > now_ms:
+            return
+        self._asked[key] = now_ms + self._limits.resend_ms
+        self._asked.move_to_end(key)
+        if len(self._asked) > self._limits.asked_values_max:
+            self._asked.popitem(last=False)
+        self._outbox.to(peer).wanted_values[key] = None
+
+    def for_value_of(self, opened: OpenInstance, sender: int, vote: Message, now_ms: int) -> None:
+        """Ask for the bytes that a vote waits for: one that PREPAREd the value, else its sender."""
+        value = vote.value if vote.value is not None else vote.prepared_value
+        if isinstance(value, bytes) and value in opened.awaited:
+            signers = [index for index in _signers(vote) if index in self._peers]
+            self.for_value(opened.instance, value, signers[0] if signers else sender, now_ms)
+
+    def for_value_in_turn(
+        self, instance: InstanceId, digest: bytes, peers: Iterable[int], now_ms: int
+    ) -> None:
+        """Ask one of these peers for a value's bytes, at each tick another."""
+        askable = sorted(self._peers.keys() & peers)
+        if askable:
+            self.for_value(instance, digest, askable[self._ticks % len(askable)], now_ms)
+
+    def tick(self, now_ms: int, may_open: Callable[[int], bool]) -> None:
+        """Ask again; bounded, whatever is open: the next tick goes on where this one stops.
+
+        `may_open(peer)` tells whether that peer's votes could open an instance now.
+        """
+        self._ticks += 1
+        for peer in self._peers.values():
+            self._go_on(peer)
+            if may_open(peer.index):
+                for instance in self._held.missed_of(peer.index, self._limits.wanted_per_frame_max):
+                    self.for_decision(peer.index, instance)
+        for instance in list(self._incomplete)[: self._limits.tick_instances_max]:
+            opened = self._incomplete.pop(instance)
+            self._complete(opened, now_ms)
+            self.note(opened)
+        for instance in list(self._bare)[: self._limits.tick_instances_max]:
+            entry = self._bare.pop(instance)
+            self._bare[instance] = entry
+            digest = as_digest(entry.certificate.value)
+            self.for_value_in_turn(instance, digest, self._peers, now_ms)
+
+    def _complete(self, opened: OpenInstance, now_ms: int) -> None:
+        for peer in sorted(opened.lacking):
+            self._reject("kept_budget", peer)
+            self.for_decision(peer, opened.instance)
+        opened.lacking.clear()
+        for digest in opened.awaited.digests():
+            askable = {
+                index
+                for sender, message in opened.awaited.of(digest)
+                for index in (sender, message.source, *_signers(message))
+            }
+            self.for_value_in_turn(opened.instance, digest, askable, now_ms)
+
+    def _go_on(self, peer: Peer) -> None:
+        for _ in range(min(len(peer.to_ask), self._limits.wanted_per_frame_max)):
+            instance = peer.to_ask.popleft()
+            if instance in self._opens:
+                self.for_decision(peer.index, instance)
+
+
+def _signers(message: Message) -> list[int]:
+    """Who PREPAREd what a message shows to be prepared: they have the bytes (DESIGN, values)."""
+    return sorted(
+        nested.source for nested in message.justification if nested.type is MessageType.PREPARE
+    )
