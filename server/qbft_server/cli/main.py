@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from qbft.errors import QbftError
-from qbft_server.cli import asking, operating
+from qbft_server.cli import asking, operating, simulating
 from qbft_server.cli.exits import ExitCode, exit_code_of, one_line
 
 EXIT_CODES = """Exit codes: 0 done · 1 the answer is no (not decided, not genuine, differs) ·
@@ -66,6 +66,7 @@ for _command in (
 ):
     app.command()(_command)
 app.command("list")(asking.list_)
+app.add_typer(simulating.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
