@@ -47,6 +47,10 @@ class CommitCollector:
         """Whether a COMMIT of this content is kept."""
         return commit.source in self.voters(commit.round, commit.value)
 
+    def commits(self) -> list[Message]:
+        """All that are kept."""
+        return [commit for voters in self._commits.values() for commit in voters.values()]
+
     def quorum_outside(self, round_: int) -> tuple[Message, ...]:
         """A quorum of COMMITs of one value and a round other than this, by source, or nothing."""
         for candidate in self._complete:

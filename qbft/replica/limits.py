@@ -110,6 +110,10 @@ class ReplicaLimits:
     answer_burst_max: int = 4
     """... beyond a burst of so many."""
 
+    relayed_votes_per_tick_max: int = 512
+    """Votes of others, nested ones counted, that one peer is given in one `resend_ms` (U9); those of
+    an instance are not parted."""
+
     pull_bytes_burst_max: int = 16 << 20
     """What a peer is sent of the values and certificates that it asks for, at once ..."""
 

@@ -70,6 +70,10 @@ class OpenInstance:
         self.votes = OwnVotes()
         self.lacking: set[int] = set()
         """Peers of whose messages something was dropped: they are asked for them again."""
+        self.relays = False
+        """Whether votes are handed on (`qbft.replica.relay`)."""
+        self.unrelayed: list[tuple[int, Message]] = []
+        """(sender, vote) of what came since votes were last handed on."""
         self._engine = Instance(definition, instance, validator)
         self._definition = definition
         self._validator = validator
@@ -87,6 +91,7 @@ class OpenInstance:
         self._log_tab = LogTab(self._tab, definition.fifo_messages_max)
         self._unsolicited: dict[int, int] = {}
         self._unjustified: Message | None = None
+        self._heard: dict[tuple[int, MessageType], tuple[int, Message]] = {}
 
     # --- beginning and end ------------------------------------------------------------------------
 
@@ -152,6 +157,8 @@ class OpenInstance:
             return False
         if message.round > self.round:
             self._note_kept(sender, kept=self._later.keep(sender, message))
+        if message.round > 1:
+            self._note_heard(sender, message)
         if message.type is MessageType.COMMIT:
             self._collect(now_ms)
         return True
@@ -180,6 +187,40 @@ class OpenInstance:
     def take_held(self, sender: int, message: Message, now_ms: int) -> None:
         """Take a message that had to wait, as it would have been taken when it came."""
         (self.take if sender == message.source else self.take_again)(sender, message, now_ms)
+
+    def _note_heard(self, sender: int, message: Message) -> None:
+        """Remember the newest vote of each source and type, to be handed on (U9).
+
+        Nothing is handed on before a round timer has expired, and then votes of round 1 are past.
+        """
+        key = (message.source, message.type)
+        known = self._heard.get(key)
+        if known is not None and message.round <= known[1].round:
+            return
+        self._heard[key] = (sender, message)
+        if self.relays:
+            self.unrelayed.append((sender, message))
+
+    def relayable(self) -> list[tuple[int, Message]]:
+        """(sender, vote) of all that may be handed on, COMMITs of any round among them (D1)."""
+        commits = [(commit.source, commit) for commit in self._collector.commits()]
+        heard = [pair for pair in self._heard.values() if pair[1].type is not MessageType.COMMIT]
+        return [pair for pair in commits + heard if self.is_relayable(pair[1])]
+
+    def is_relayable(self, vote: Message) -> bool:
+        """Whether another node can still make use of a vote of another source."""
+        return vote.source != self._validator and (
+            vote.round >= self.round or vote.type is MessageType.COMMIT
+        )
+
+    def value_beside(self, vote: Message) -> Proposal | None:
+        """The value that should travel with a vote that is handed on, unless it is too large."""
+        if vote.type is not MessageType.PRE_PREPARE and vote.type is not MessageType.ROUND_CHANGE:
+            return None
+        proposal = self.value_of(vote)
+        if proposal is None or len(proposal.value) > self._limits.proposal_bytes_per_frame_max:
+            return None
+        return proposal
 
     def learn(self, sender: int, proposal: Proposal, now_ms: int) -> bool:
         """Take the bytes of a value; what waited for them goes on. False if they were refused.

@@ -50,6 +50,8 @@ class Peer:
         """Which votes were old enough to be in that frame; None: all."""
         self.to_ask: deque[InstanceId] = deque()
         """Open instances to ask it about, since its link came up."""
+        self.to_relay: dict[InstanceId, None] = {}
+        """Instances, longest first, of which it is still to be given the votes held here."""
         self.opened = 0
         """Open instances that its messages opened."""
         self.bare = 0

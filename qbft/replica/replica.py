@@ -50,6 +50,7 @@ from qbft.replica.protocols import (
     QuarantineRecord,
     VoteRecord,
 )
+from qbft.replica.relay import Relay
 from qbft.replica.resend import Resender
 from qbft.replica.turn import Turn, Work
 from qbft.replica.voice import Voice
@@ -136,6 +137,7 @@ class Replica:
             outbox=self._outbox,
             reject=reject,
         )
+        self._relay = Relay(self._peers, limits, self._outbox)
         self._deadlines = Deadlines(self._open)
         self._work: list[Work] = []
         self._checking: Counter[int] = Counter()
@@ -280,6 +282,7 @@ class Replica:
         self._held.forget_missed(peer)
         self._resender.begin(sender, self._voice.last_sequence)
         self._asking.begin(sender)
+        self._relay.link_up(sender)
         self._catch_up.begin(peer, now_ms)
 
     def _parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
@@ -608,6 +611,7 @@ class Replica:
             opened.expire(now_ms)
             self._touch(opened)
             self._asking.for_progress(opened)
+            self._relay.begin(opened)
         self._aftermath.run_due(now_ms)
         if now_ms >= self._next_tick_ms:
             self._next_tick_ms = now_ms + self._limits.resend_ms
@@ -621,6 +625,7 @@ class Replica:
                 peer, cast_before_ms=before_ms, last_sequence=self._voice.last_sequence
             )
         self._asking.tick(now_ms, self._may_open)
+        self._relay.tick()
         self._catch_up.tick(now_ms)
 
     # --- the end of a turn ------------------------------------------------------------------------
@@ -676,6 +681,7 @@ class Replica:
         opened.close()
         self._open.pop(instance, None)
         self._asking.forget(instance)
+        self._relay.forget(instance)
         self._learnt.discard(instance)
         self._resender.forget(instance)
         opener = self._openers.pop(instance, None)
