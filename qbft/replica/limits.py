@@ -111,8 +111,8 @@ class ReplicaLimits:
     """... beyond a burst of so many."""
 
     relayed_votes_per_tick_max: int = 512
-    """Votes of others, nested ones counted, that one peer is given in one `resend_ms` (U9); those of
-    an instance are not parted."""
+    """Votes of others, nested ones counted, that one peer is given in one `resend_ms` (U9);
+    those of an instance are not parted."""
 
     pull_bytes_burst_max: int = 16 << 20
     """What a peer is sent of the values and certificates that it asks for, at once ..."""
