@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from qbft.core import InstanceId, Message
 from qbft.crypto.proposal import Proposal
@@ -45,4 +46,27 @@ class QuarantineRecord:
     reason: str
 
 
-Record = VoteRecord | ProposalRecord | DecisionRecord | QuarantineRecord
+class Standing(Enum):
+    """Whether a journal holds every vote that its key has cast (HARDENING W7)."""
+
+    COMPLETE = "complete"
+    UNVOTED = "unvoted"
+    """It has no vote, and its validator is not known to have had another journal."""
+    LOST = "lost"
+    """Votes are missing, or may be: made by `init --replace`, or proven by a vote of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandingRecord:
+    """From here on votes are `lost`, or, with the quarantines before it, all that matters is known.
+
+    `replaced` are the (store id, highest sequence) of lost votes that are known: hearing of them
+    again proves nothing new. Votes are numbered from `next_sequence` on at least.
+    """
+
+    lost: bool
+    replaced: tuple[tuple[bytes, int], ...] = ()
+    next_sequence: int = 1
+
+
+Record = VoteRecord | ProposalRecord | DecisionRecord | QuarantineRecord | StandingRecord

@@ -12,6 +12,8 @@ from qbft.records import (
     ProposalRecord,
     QuarantineRecord,
     Record,
+    Standing,
+    StandingRecord,
     VoteRecord,
 )
 
@@ -24,6 +26,8 @@ __all__ = [
     "ProposalRecord",
     "QuarantineRecord",
     "Record",
+    "Standing",
+    "StandingRecord",
     "VoteRecord",
 ]
 
@@ -41,8 +45,15 @@ class Journal(Protocol):
         """The sequence number that the next own vote gets; votes are numbered from 1, gapless."""
         ...
 
+    @property
+    def standing(self) -> Standing:
+        """Whether it holds every vote that this node's key has cast (HARDENING W7)."""
+        ...
+
     def recover(self) -> Iterable[Record]:
         """What was committed and still matters: of instances without a decision, in order.
+
+        Before them the last `StandingRecord`, where there is one.
 
         Read once, before the first commit.
 

@@ -12,6 +12,8 @@ from qbft.replica.protocols import (
     ProposalRecord,
     QuarantineRecord,
     Record,
+    Standing,
+    StandingRecord,
     VoteRecord,
 )
 
@@ -43,9 +45,19 @@ class SimDisk:
         """The number of the next own vote."""
         return self._votes + 1
 
+    @property
+    def standing(self) -> Standing:
+        """Whether all votes are here; a new disk is taken for one that needs not ask."""
+        lost = [record.lost for record in self._records if isinstance(record, StandingRecord)]
+        return Standing.LOST if lost and lost[-1] else Standing.COMPLETE
+
     def recover(self) -> Iterable[Record]:
         """Everything of undecided instances, in order."""
-        return [r for r in self._records if _instance_of(r) not in self._decisions]
+        return [
+            record
+            for record in self._records
+            if isinstance(record, StandingRecord) or _instance_of(record) not in self._decisions
+        ]
 
     async def commit(self, records: Sequence[Record]) -> None:
         """Keep the records, all or none; the node may crash right before or right after."""
@@ -58,6 +70,8 @@ class SimDisk:
         for record in records:
             if isinstance(record, VoteRecord):
                 self._votes += 1
+            elif isinstance(record, StandingRecord):
+                self._votes = max(self._votes, record.next_sequence - 1)
             elif isinstance(record, DecisionRecord):
                 self._keep(record.decision)
 
@@ -94,3 +108,5 @@ def _instance_of(record: Record) -> InstanceId:
             return as_instance(decision.instance)
         case QuarantineRecord(instance):
             return instance
+        case StandingRecord():
+            raise TypeError("a standing is of no instance")

@@ -6,7 +6,15 @@ import sys
 from collections.abc import Sequence
 from typing import assert_never
 
-from qbft.records import DecisionRecord, ProposalRecord, QuarantineRecord, Record, VoteRecord
+from qbft.crypto.signing import STORE_ID_BYTES
+from qbft.records import (
+    DecisionRecord,
+    ProposalRecord,
+    QuarantineRecord,
+    Record,
+    StandingRecord,
+    VoteRecord,
+)
 from qbft.wire.build import fill_instance, fill_proposal, fill_signed
 from qbft.wire.decisions import decision_of, fill_decision
 from qbft.wire.limits import VALIDATORS_MAX
@@ -56,6 +64,11 @@ def _fill_record(target: pb.JournalRecord, record: Record) -> None:
         case QuarantineRecord():
             fill_instance(target.quarantine.instance, record.instance)
             target.quarantine.reason = record.reason
+        case StandingRecord():
+            target.standing.lost = record.lost
+            target.standing.next_sequence = record.next_sequence
+            for store_id, sequence in record.replaced:
+                target.standing.replaced.add(store_id=store_id, sequence=sequence)
         case _:
             assert_never(record)
 
@@ -74,7 +87,16 @@ def _record_of(message: pb.JournalRecord) -> Record:
         case "quarantine":
             quarantine = message.quarantine
             return QuarantineRecord(instance_of(quarantine.instance), quarantine.reason)
+        case "standing":
+            return _standing_of(message.standing)
         case None:
             raise ValueError("a journal record is of a kind that this program does not know")
         case kind:
             assert_never(kind)
+
+
+def _standing_of(message: pb.JournalStanding) -> StandingRecord:
+    replaced = tuple((lost.store_id, lost.sequence) for lost in message.replaced)
+    if any(len(store_id) != STORE_ID_BYTES for store_id, _ in replaced):
+        raise ValueError("a journal record names a store id that is none")
+    return StandingRecord(message.lost, replaced, message.next_sequence)

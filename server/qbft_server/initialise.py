@@ -11,12 +11,14 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from qbft.cluster import VALIDATORS_MAX, Cluster, Validator, check_address
 from qbft.core.quorum import max_faulty
 from qbft.crypto.keys import VoteKey
 from qbft.errors import ClusterError, JournalError
+from qbft_server.config import NodeConfig
 from qbft_server.identity import (
     TlsIdentity,
     create_tls_identity,
@@ -24,7 +26,8 @@ from qbft_server.identity import (
     write_vote_key,
 )
 from qbft_server.store.decisions import DecisionsError
-from qbft_server.store.store import NodeStore
+from qbft_server.store.journal import VoteJournal
+from qbft_server.store.store import JOURNAL_DIRECTORY, NodeStore
 
 CLUSTER_FILE = "cluster.toml"
 NODE_FILE = "node.toml"
@@ -73,6 +76,43 @@ def init_cluster(
         if building is not None:
             shutil.rmtree(building, ignore_errors=True)
     return cluster
+
+
+def replace_store(config: NodeConfig) -> Path | None:
+    """Make a new, empty data directory for a node that lost its own (HARDENING W7).
+
+    It says that votes of its validator are lost, so that the node asks its peers before it votes
+    again. What is left of the old one is kept beside it; gives where.
+
+    Raises:
+        QbftError: the old one is in use, or the disk refuses.
+    """
+    cluster, _ = config.load_cluster()
+    data = config.data.absolute()
+    building: Path | None = None
+    try:
+        building = Path(tempfile.mkdtemp(prefix=f".{data.name}.", dir=data.parent))
+        NodeStore.create(
+            building / "data", cluster.roster.cluster_id, config.validator, replaces=True
+        )
+        _sync_tree(building)
+        old = _move_away(data) if data.exists() else None
+        (building / "data").rename(data)
+        _sync(data.parent)
+    except OSError as error:
+        raise JournalError(f"{data}: cannot be replaced: {error.strerror}") from error
+    finally:
+        if building is not None:
+            shutil.rmtree(building, ignore_errors=True)
+    return old
+
+
+def _move_away(data: Path) -> Path:
+    """Rename a data directory that no process uses to a free name beside it."""
+    with VoteJournal.unused(data / JOURNAL_DIRECTORY):
+        free = (data.with_name(f"{data.name}.replaced-{number}") for number in count(1))
+        old = next(path for path in free if not path.exists())
+        return data.rename(old)
 
 
 def _one_host_each(hosts: Sequence[str], nodes: int) -> list[str]:

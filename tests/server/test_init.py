@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 
 from qbft.cluster import Cluster
 from qbft.errors import ClusterError, JournalError
+from qbft.records import Standing
 from qbft_server import initialise
 from qbft_server.config import NodeConfig
 from qbft_server.identity import load_tls_identity, load_vote_key
-from qbft_server.initialise import init_cluster
+from qbft_server.initialise import init_cluster, replace_store
 from qbft_server.store.store import NodeStore
 
 
@@ -141,3 +143,35 @@ def test_a_key_of_another_node_is_refused(tmp_path: Path) -> None:
             (load_vote_key if name == "vote.key" else load_tls_identity)(
                 folder / name, made.validators[0]
             )
+
+
+@pytest.mark.real_clock
+async def test_a_lost_data_directory_is_replaced(tmp_path: Path) -> None:
+    """HARDENING W7, K24: a new store that says that votes are lost; the keys stay, the old too."""
+    made = init_cluster(tmp_path / "c", 1)
+    config = NodeConfig.load(tmp_path / "c" / "node-0" / "node.toml")
+    before = NodeStore.open(config.data, made.roster.cluster_id, 0)
+    with pytest.raises(JournalError, match="in use by another process"):
+        replace_store(config)
+    await before.aclose()
+    old = replace_store(config)
+    assert old == config.data.with_name("data.replaced-1")
+    assert (old / "decisions.sqlite3").exists()
+    store = NodeStore.open(config.data, made.roster.cluster_id, 0)
+    assert (store.standing, store.store_id != before.store_id) == (Standing.LOST, True)
+    await store.aclose()
+    assert replace_store(config) == config.data.with_name("data.replaced-2")
+
+
+@pytest.mark.real_clock
+async def test_a_data_directory_that_is_gone_is_replaced_too(tmp_path: Path) -> None:
+    """K24: whatever is left of it, nothing too."""
+    made = init_cluster(tmp_path / "c", 1)
+    config = NodeConfig.load(tmp_path / "c" / "node-0" / "node.toml")
+    shutil.rmtree(config.data)
+    assert replace_store(config) is None
+    store = NodeStore.open(config.data, made.roster.cluster_id, 0)
+    assert store.standing is Standing.LOST
+    await store.aclose()
+    names = sorted(path.name for path in config.data.parent.iterdir())
+    assert names == ["data", "node.toml", "tls.crt", "tls.key", "vote.key"]

@@ -33,17 +33,37 @@ class JournalQuarantine(_message.Message):
     reason: str
     def __init__(self, instance: _Optional[_Union[_messages_pb2.InstanceId, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
+class LostVotes(_message.Message):
+    __slots__ = ("store_id", "sequence")
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    store_id: bytes
+    sequence: int
+    def __init__(self, store_id: _Optional[bytes] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class JournalStanding(_message.Message):
+    __slots__ = ("lost", "replaced", "next_sequence")
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
+    NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    lost: bool
+    replaced: _containers.RepeatedCompositeFieldContainer[LostVotes]
+    next_sequence: int
+    def __init__(self, lost: _Optional[bool] = ..., replaced: _Optional[_Iterable[_Union[LostVotes, _Mapping]]] = ..., next_sequence: _Optional[int] = ...) -> None: ...
+
 class JournalRecord(_message.Message):
-    __slots__ = ("vote", "proposal", "decision", "quarantine")
+    __slots__ = ("vote", "proposal", "decision", "quarantine", "standing")
     VOTE_FIELD_NUMBER: _ClassVar[int]
     PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     QUARANTINE_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
     vote: JournalVote
     proposal: JournalProposal
     decision: _messages_pb2.Decision
     quarantine: JournalQuarantine
-    def __init__(self, vote: _Optional[_Union[JournalVote, _Mapping]] = ..., proposal: _Optional[_Union[JournalProposal, _Mapping]] = ..., decision: _Optional[_Union[_messages_pb2.Decision, _Mapping]] = ..., quarantine: _Optional[_Union[JournalQuarantine, _Mapping]] = ...) -> None: ...
+    standing: JournalStanding
+    def __init__(self, vote: _Optional[_Union[JournalVote, _Mapping]] = ..., proposal: _Optional[_Union[JournalProposal, _Mapping]] = ..., decision: _Optional[_Union[_messages_pb2.Decision, _Mapping]] = ..., quarantine: _Optional[_Union[JournalQuarantine, _Mapping]] = ..., standing: _Optional[_Union[JournalStanding, _Mapping]] = ...) -> None: ...
 
 class JournalCommit(_message.Message):
     __slots__ = ("records",)

@@ -16,7 +16,9 @@ CERTIFICATE_BYTES_MAX = 66 << 20
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(help="A new directory.")],
+    directory: Annotated[
+        Path, typer.Argument(help="A new directory; with --replace the file of one node.")
+    ],
     nodes: Annotated[int, typer.Option(help="How many; 3f+1 survive f faulty ones.")] = 4,
     name: Annotated[str, typer.Option(help="The cluster's name.")] = "qbft",
     epoch: Annotated[int, typer.Option(help="Of the membership.")] = 0,
@@ -27,11 +29,22 @@ def init(
         list[str] | None, typer.Option(help="One for all nodes, or given once for each.")
     ] = None,
     base_port: Annotated[int, typer.Option(help="The first node's first port.")] = 7400,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Make a lost data directory anew; keys are kept."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Make a cluster: keys, TLS identities, cluster.toml, a folder for each node."""
+    """Make a cluster: keys, TLS identities, cluster.toml, a folder for each node.
+
+    With --replace NODE.toml make only a new data directory for a node that lost its own. It votes
+    again when its peers have told it what it may have voted on. Never run the old one again.
+    """
     from qbft_server.initialise import CLUSTER_FILE, NODE_FILE, init_cluster
 
+    if replace:
+        _replace(directory, as_json=json)
+        return
     cluster = init_cluster(
         directory,
         nodes,
@@ -60,6 +73,24 @@ def init(
             "cluster id": roster.cluster_id.hex(),
             "survives": f"{roster.faulty} faulty of {nodes} nodes",
             "start a node": f"qbft node {configs[0]}",
+        }
+    )
+
+
+def _replace(node_file: Path, *, as_json: bool) -> None:
+    from qbft_server.config import NodeConfig
+    from qbft_server.initialise import replace_store
+
+    config = NodeConfig.load(node_file)
+    old = replace_store(config)
+    if as_json:
+        print_json({"data": str(config.data), "old_data": str(old) if old else None})
+        return
+    print_facts(
+        {
+            "data directory": f"{config.data}  (new: it asks its peers before it votes)",
+            "what was there": str(old) if old else "nothing",
+            "start the node": f"qbft node {node_file}",
         }
     )
 

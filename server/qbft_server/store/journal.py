@@ -20,7 +20,7 @@ from pathlib import Path
 
 from qbft.core.messages import InstanceId
 from qbft.errors import JournalError, QbftError
-from qbft.replica.protocols import Record, VoteRecord
+from qbft.replica.protocols import Record, Standing, StandingRecord, VoteRecord
 from qbft.wire.journal import decode_journal_commit, encode_journal_commit
 from qbft_server.store.faults import FaultHook, kinds_of
 from qbft_server.store.live import LiveRecords
@@ -92,8 +92,12 @@ class VoteJournal:
         self._checkpoint_bytes = 0
 
     @staticmethod
-    def create(directory: Path, cluster_id: bytes, validator: int) -> None:
+    def create(
+        directory: Path, cluster_id: bytes, validator: int, *, replaces: bool = False
+    ) -> None:
         """Make an empty journal with a random store id; only `init` does (HARDENING W7).
+
+        With `replaces` it says that its validator had another one, whose votes are lost.
 
         Raises:
             JournalError: there is one already, or the disk refuses.
@@ -104,11 +108,30 @@ class VoteJournal:
             try:
                 store_id = secrets.token_bytes(STORE_ID_BYTES)
                 SegmentLog.create(directory, cluster_id, validator, store_id)
+                if replaces:
+                    _write_lost(directory, cluster_id, validator)
                 sync_directory(directory.parent)
             finally:
                 os.close(lock_fd)
         except OSError as error:
             raise JournalError(f"cannot make a vote journal in {directory}: {error}") from error
+
+    @staticmethod
+    @contextlib.contextmanager
+    def unused(directory: Path) -> Iterator[None]:
+        """Keep any process from opening a journal, or what is left of it, while the block lasts.
+
+        Raises:
+            JournalError: a process holds it.
+        """
+        if not directory.is_dir():
+            yield
+            return
+        lock_fd = _acquire_lock(directory)
+        try:
+            yield
+        finally:
+            os.close(lock_fd)
 
     @classmethod
     def open(
@@ -164,6 +187,14 @@ class VoteJournal:
         return self._next_sequence
 
     @property
+    def standing(self) -> Standing:
+        """Whether it holds every vote that this node's key has cast (HARDENING W7)."""
+        said = self.live.standing
+        if said is not None and said.lost:
+            return Standing.LOST
+        return Standing.UNVOTED if self._next_sequence == 1 else Standing.COMPLETE
+
+    @property
     def fsyncs(self) -> int:
         """How often this journal has made the disk write, rotations included."""
         return self._log.fsyncs
@@ -184,8 +215,9 @@ class VoteJournal:
         return self._log.segments_deleted
 
     def recover(self) -> Iterable[Record]:
-        """The records of undecided instances, in the order of their commits."""
-        return self.live.open_records()
+        """The standing, then the records of undecided instances, in the order of their commits."""
+        said = self.live.standing
+        return [*([said] if said is not None else []), *self.live.open_records()]
 
     async def commit(self, records: Sequence[Record]) -> None:
         """Make all records durable before returning.
@@ -264,7 +296,7 @@ class VoteJournal:
         self.stats.commits += 1
         self.stats.records += len(records)
         self.stats.bytes_written += payload_bytes
-        self._next_sequence += _count_votes(records)
+        self._next_sequence = _sequence_after(self._next_sequence, records)
         self.live.apply(self._log.header.number, records)
 
     async def _rotate(self) -> bool:
@@ -319,14 +351,31 @@ class _Replay:
                 f"{error}; was it written by a newer program?"
             ) from error
         if kind == _COMMIT:
-            self.next_sequence += _count_votes(records)
+            self.next_sequence = _sequence_after(self.next_sequence, records)
         elif kind != _CHECKPOINT:
             raise JournalError(f"{self._directory}: a record of unknown kind {kind}")
         self.live.apply(header.number, records)
 
 
-def _count_votes(records: Iterable[Record]) -> int:
-    return sum(isinstance(record, VoteRecord) for record in records)
+def _sequence_after(sequence: int, records: Iterable[Record]) -> int:
+    """The number of the next vote, when the next one before these records had this number."""
+    for record in records:
+        if isinstance(record, VoteRecord):
+            sequence += 1
+        elif isinstance(record, StandingRecord):
+            sequence = max(sequence, record.next_sequence)
+    return sequence
+
+
+def _write_lost(directory: Path, cluster_id: bytes, validator: int) -> None:
+    """Say in a new journal that votes of its validator are lost."""
+    replay = _Replay(directory, LiveRecords(lambda _: None))
+    log = SegmentLog.open(directory, cluster_id, validator, replay)
+    try:
+        log.append(_COMMIT, encode_journal_commit([StandingRecord(lost=True)]))
+        log.sync()
+    finally:
+        log.close()
 
 
 def _checkpoint(records: Sequence[Record]) -> Iterator[tuple[int, bytes]]:

@@ -9,7 +9,13 @@ from itertools import islice
 from qbft.core.messages import InstanceId
 from qbft.decision import Decision
 from qbft.errors import InvariantViolation
-from qbft.replica.protocols import DecisionRecord, ProposalRecord, QuarantineRecord, Record
+from qbft.replica.protocols import (
+    DecisionRecord,
+    ProposalRecord,
+    QuarantineRecord,
+    Record,
+    StandingRecord,
+)
 
 
 @dataclass(slots=True)
@@ -39,6 +45,7 @@ class LiveRecords:
         self._settled_digest = settled_digest
         self._open: dict[InstanceId, _Open] = {}
         self._pending: dict[InstanceId, _Pending] = {}
+        self._standing: tuple[int, StandingRecord] | None = None
         self._count = 0
         self.pending_bytes = 0
 
@@ -50,6 +57,9 @@ class LiveRecords:
         """
         for record in records:
             self._count += 1
+            if isinstance(record, StandingRecord):
+                self._standing = (segment, record)
+                continue
             instance = instance_of(record)
             if isinstance(record, DecisionRecord):
                 self._decide(instance, segment, record)
@@ -71,6 +81,11 @@ class LiveRecords:
             return
         self._pending[instance] = _Pending(segment, record)
         self.pending_bytes += value_bytes(record.decision)
+
+    @property
+    def standing(self) -> StandingRecord | None:
+        """The last word on whether votes were lost; none was ever said where there is none."""
+        return self._standing[1] if self._standing is not None else None
 
     @property
     def pending_count(self) -> int:
@@ -110,6 +125,7 @@ class LiveRecords:
         """The oldest segment with a record that matters; None where none does."""
         firsts = [entry.segment for entry in islice(self._open.values(), 1)]
         firsts += [entry.segment for entry in islice(self._pending.values(), 1)]
+        firsts += [self._standing[0]] if self._standing is not None else []
         return min(firsts, default=None)
 
     def open_records(self) -> list[Record]:
@@ -119,12 +135,16 @@ class LiveRecords:
 
     def records(self) -> Iterator[Record]:
         """All that matters, so that a segment of these records alone gives the same state."""
+        if self._standing is not None:
+            yield self._standing[1]
         yield from self.open_records()
         for entry in self._pending.values():
             yield entry.record
 
     def moved_to(self, segment: int) -> None:
         """All that matters has been written once more, into this segment."""
+        if self._standing is not None:
+            self._standing = (segment, self._standing[1])
         for entry in self._open.values():
             entry.segment = segment
         for waiting in self._pending.values():
@@ -144,6 +164,8 @@ def instance_of(record: Record) -> InstanceId:
             instance = record.proposal.instance
         case QuarantineRecord():
             instance = record.instance
+        case StandingRecord():
+            instance = None
         case _:
             instance = record.vote.instance
     if not isinstance(instance, InstanceId):

@@ -18,7 +18,7 @@ from pathlib import Path
 from qbft.core.messages import HEIGHT_MAX, InstanceId
 from qbft.decision import Decision
 from qbft.errors import InvariantViolation, JournalError
-from qbft.replica.protocols import DecisionRecord, Record
+from qbft.replica.protocols import DecisionRecord, Record, Standing
 from qbft_server.store.decisions import DecisionsError, DecisionTable, RecentDecisions
 from qbft_server.store.faults import FaultHook
 from qbft_server.store.journal import JournalLimits, VoteJournal
@@ -86,8 +86,12 @@ class NodeStore:
             self._has_work.set()
 
     @staticmethod
-    def create(directory: Path, cluster_id: bytes, validator: int) -> None:
+    def create(
+        directory: Path, cluster_id: bytes, validator: int, *, replaces: bool = False
+    ) -> None:
         """Make an empty store; only `init` does (HARDENING W7).
+
+        With `replaces` it says that its validator had another one, whose votes are lost.
 
         Raises:
             QbftError: there is one already, or the disk refuses.
@@ -96,7 +100,7 @@ class NodeStore:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise JournalError(f"cannot make {directory}: {error.strerror}") from error
-        VoteJournal.create(directory / JOURNAL_DIRECTORY, cluster_id, validator)
+        VoteJournal.create(directory / JOURNAL_DIRECTORY, cluster_id, validator, replaces=replaces)
         journal = VoteJournal.open(directory / JOURNAL_DIRECTORY, cluster_id, validator)
         try:
             path = directory / DECISIONS_FILE
@@ -178,8 +182,13 @@ class NodeStore:
         """The sequence number that the next own vote gets; votes are numbered from 1, gapless."""
         return self.journal.next_sequence
 
+    @property
+    def standing(self) -> Standing:
+        """Whether its journal holds every vote that this node's key has cast (HARDENING W7)."""
+        return self.journal.standing
+
     def recover(self) -> Iterable[Record]:
-        """The records of undecided instances, in the order of their commits."""
+        """The standing, then the records of undecided instances, in the order of their commits."""
         return self.journal.recover()
 
     async def commit(self, records: Sequence[Record]) -> None:

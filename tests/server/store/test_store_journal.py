@@ -32,7 +32,7 @@ from store_builders import (
 )
 
 from qbft.errors import InvariantViolation, JournalError
-from qbft.replica.protocols import QuarantineRecord, Record
+from qbft.replica.protocols import QuarantineRecord, Record, Standing, StandingRecord
 from qbft.wire.journal import encode_journal_commit
 from qbft_server.store.faults import FaultHook
 from qbft_server.store.journal import JournalLimits, VoteJournal
@@ -97,6 +97,42 @@ async def test_sequence_is_gapless_over_restarts_and_rotations(directory: Path) 
     journal.close()
     journal = opened(directory)
     assert (journal.next_sequence, journal.store_id) == (4, store_id)
+    journal.close()
+
+
+async def test_a_standing_outlives_rotations_and_restarts(directory: Path) -> None:
+    """HARDENING W7: that votes were lost, which ones, and where the numbers go on."""
+    limits = JournalLimits(segment_bytes_max=HEADER_BYTES + 1, retained_bytes_max=HEADER_BYTES)
+    journal = opened(directory, limits)
+    assert journal.standing is Standing.UNVOTED
+    await journal.commit([prepare(1)])
+    assert journal.standing is Standing.COMPLETE
+    lost = StandingRecord(lost=True, replaced=((bytes(16), 77),), next_sequence=78)
+    await journal.commit([lost])
+    assert (journal.standing, journal.next_sequence) == (Standing.LOST, 78)
+    await journal.commit([prepare(2)])
+    assert recovered(directory) == [lost, prepare(1), prepare(2)]
+    for height in range(3, 9):
+        await journal.commit([prepare(height)])
+    assert journal.stats.checkpoints
+    journal.close()
+    journal = opened(directory, limits)
+    assert (journal.standing, journal.next_sequence) == (Standing.LOST, 85)
+    again = StandingRecord(lost=False, replaced=lost.replaced)
+    await journal.commit([again])
+    assert next(iter(journal.recover())) == again
+    journal.close()
+    journal = opened(directory, limits)
+    assert (journal.standing, journal.next_sequence) == (Standing.COMPLETE, 85)
+    journal.close()
+
+
+async def test_a_journal_that_replaces_another_says_so(tmp_path: Path) -> None:
+    """HARDENING W7, K24: until its node has asked its peers it is without votes."""
+    directory = tmp_path / "journal"
+    VoteJournal.create(directory, CLUSTER, VALIDATOR, replaces=True)
+    journal = opened(directory)
+    assert (journal.standing, journal.next_sequence) == (Standing.LOST, 1)
     journal.close()
 
 
