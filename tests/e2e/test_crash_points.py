@@ -8,78 +8,25 @@ and held against the oracle: no vote was ever contradicted, in any life.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
-from itertools import count
 from pathlib import Path
 
 import pytest
+from e2e.crash_cluster import (
+    SECONDS,
+    TOPIC,
+    cluster_with_faults,
+    decided_everywhere,
+    heights_led_by,
+    kill_at,
+    stop_and_audit,
+    votes,
+)
 from e2e.journal_audit import audit
-from e2e.service_clients import question, stub_of
 
 from qbft.client import Client
-from qbft.core import InstanceId, Message, MessageType
-from qbft.crypto.roster import service_leader
-from qbft.wire.v1 import decision_pb2 as pb
-from qbft_server.local import LocalCluster
+from qbft.core import MessageType
 
 pytestmark = pytest.mark.e2e
-
-TOPIC = "crash"
-FAST = {"QBFT_TIMER__FIRST_ROUND_MS": "400", "QBFT_LOG__LEVEL": "warning"}
-SECONDS = 40.0
-
-
-def kill_at(label: str, kind: str, nth: int = 1) -> dict[str, str]:
-    """The environment of a node that kills itself at the nth passage of that point."""
-    return {"QBFT_TEST_FAULTS": "1", "QBFT_TEST_KILL_AT": f"{label}:{nth}:{kind}"}
-
-
-def heights_led_by(cluster: LocalCluster, node: int) -> Iterator[int]:
-    """Heights at which that node leads the first round."""
-    leader = service_leader(cluster.cluster.roster)
-    return (height for height in count() if leader(InstanceId(TOPIC, height), 1) == node)
-
-
-@asynccontextmanager
-async def cluster_with_faults(
-    directory: Path, faults: Mapping[int, Mapping[str, str]]
-) -> AsyncIterator[LocalCluster]:
-    """Four nodes that are ready; those with faults will kill themselves."""
-    async with LocalCluster.create(directory / "cluster", environment=FAST) as cluster:
-        for node in range(4):
-            await cluster.start(node, environment=faults.get(node))
-        await cluster.wait_until_ready()
-        yield cluster
-
-
-async def decided_everywhere(cluster: LocalCluster, height: int) -> set[bytes]:
-    """Wait until each node alone has decided; give the values."""
-    values = set()
-    for node in range(4):
-        async with stub_of(cluster, node) as stub, asyncio.timeout(SECONDS):
-            while True:
-                reply = await stub.GetDecision(
-                    question(TOPIC, height), timeout=SECONDS, wait_for_ready=True
-                )
-                if reply.state == pb.DECISION_STATE_DECIDED:
-                    break
-                await asyncio.sleep(0.05)
-            values.add(reply.decision.value)
-    return values
-
-
-async def stop_and_audit(cluster: LocalCluster) -> dict[int, list[Message]]:
-    """Stop all nodes and read their journals."""
-    codes = await asyncio.gather(*(cluster.stop(node) for node in range(4)))
-    assert codes == [0, 0, 0, 0]
-    return audit(cluster.directory, cluster.cluster)
-
-
-def votes(audited: list[Message], height: int, kind: MessageType) -> list[Message]:
-    """A node's votes of one kind for one height."""
-    instance = InstanceId(TOPIC, height)
-    return [vote for vote in audited if vote.instance == instance and vote.type is kind]
 
 
 @pytest.mark.parametrize("label", ["before_append", "after_fsync", "after_first_send"])

@@ -1,10 +1,11 @@
-"""Test-only faults: a process that kills itself at a labelled point (SCENARIOS K1 to K16).
+"""Test-only faults: at a labelled point a process kills itself, or its disk fails (SCENARIOS K).
 
 Nothing here acts unless the environment says `QBFT_TEST_FAULTS=1`.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Collection, Iterable, Mapping
@@ -41,7 +42,17 @@ class KillAt:
             return
         self._remaining -= 1
         if self._remaining == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._act()
+
+    def _act(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class FailAt(KillAt):
+    """Fails, as a broken disk does, at the nth passage of a label with a matching kind."""
+
+    def _act(self) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def kinds_of(records: Iterable[Record]) -> frozenset[str]:
@@ -56,19 +67,27 @@ def kinds_of(records: Iterable[Record]) -> frozenset[str]:
 
 
 def fault_from_environment(environment: Mapping[str, str]) -> FaultHook | None:
-    """The fault that `QBFT_TEST_KILL_AT="label:nth[:kind]"` asks for, if `QBFT_TEST_FAULTS=1`.
+    """The fault that a variable `"label:nth[:kind]"` asks for, if `QBFT_TEST_FAULTS=1`.
+
+    `QBFT_TEST_KILL_AT` kills the process there; `QBFT_TEST_FAIL_AT` is the disk's EIO.
 
     Raises:
-        ClusterError: faults are on and the variable cannot be understood.
+        ClusterError: faults are on and a variable cannot be understood.
     """
-    if environment.get("QBFT_TEST_FAULTS") != "1" or "QBFT_TEST_KILL_AT" not in environment:
+    if environment.get("QBFT_TEST_FAULTS") != "1":
         return None
-    text = environment["QBFT_TEST_KILL_AT"]
+    for variable, fault in (("QBFT_TEST_KILL_AT", KillAt), ("QBFT_TEST_FAIL_AT", FailAt)):
+        if variable in environment:
+            return fault(*_parse_point(variable, environment[variable]))
+    return None
+
+
+def _parse_point(variable: str, text: str) -> tuple[str, int, str | None]:
     label, _, rest = text.partition(":")
     nth, _, kind = rest.partition(":")
     if label not in LABELS or not nth.isdecimal() or int(nth) < 1 or kind not in ("", *KINDS):
         raise ClusterError(
-            f"QBFT_TEST_KILL_AT is {text!r}, must be LABEL:NTH[:KIND] with a label of "
+            f"{variable} is {text!r}, must be LABEL:NTH[:KIND] with a label of "
             f"{', '.join(LABELS)} and a kind of {', '.join(KINDS)}"
         )
-    return KillAt(label, int(nth), kind or None)
+    return label, int(nth), kind or None

@@ -14,7 +14,7 @@ from store_builders import CLUSTER, VALIDATOR, commit, decided, decision, instan
 
 from qbft.errors import ClusterError
 from qbft.replica.protocols import QuarantineRecord, Record
-from qbft_server.store.faults import KillAt, fault_from_environment, kinds_of
+from qbft_server.store.faults import FailAt, KillAt, fault_from_environment, kinds_of
 from qbft_server.store.journal import VoteJournal
 from qbft_server.store.store import JOURNAL_DIRECTORY, NodeStore
 
@@ -86,11 +86,24 @@ def test_nothing_happens_unless_faults_are_on() -> None:
     assert isinstance(fault_from_environment(on), KillAt)
 
 
+def test_a_disk_can_be_made_to_fail() -> None:
+    """SCENARIOS K23: EIO at the nth passage with that kind, and never again."""
+    on = {"QBFT_TEST_FAULTS": "1", "QBFT_TEST_FAIL_AT": "after_append:2:COMMIT"}
+    fault = fault_from_environment(on)
+    assert isinstance(fault, FailAt)
+    for kind in ("COMMIT", "PREPARE"):
+        fault("after_append", [kind])
+    with pytest.raises(OSError, match="Input/output error"):
+        fault("after_append", ["COMMIT"])
+    fault("after_append", ["COMMIT"])
+
+
+@pytest.mark.parametrize("variable", ["QBFT_TEST_KILL_AT", "QBFT_TEST_FAIL_AT"])
 @pytest.mark.parametrize("text", ["", "never:1", "before_send", "before_send:0", "before_send:1:X"])
-def test_a_fault_that_cannot_be_understood_is_an_error(text: str) -> None:
+def test_a_fault_that_cannot_be_understood_is_an_error(text: str, variable: str) -> None:
     """A test that kills nobody would pass for the wrong reason."""
-    with pytest.raises(ClusterError, match="QBFT_TEST_KILL_AT"):
-        fault_from_environment({"QBFT_TEST_FAULTS": "1", "QBFT_TEST_KILL_AT": text})
+    with pytest.raises(ClusterError, match=variable):
+        fault_from_environment({"QBFT_TEST_FAULTS": "1", variable: text})
 
 
 def test_kinds_name_votes_and_decisions() -> None:

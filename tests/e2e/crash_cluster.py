@@ -1,0 +1,111 @@
+"""Four real nodes that crash, and what is asked of them afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+
+from e2e.journal_audit import audit, read_journal
+from e2e.service_clients import question, stub_of
+
+from qbft.core import InstanceId, Message, MessageType
+from qbft.crypto.roster import service_leader
+from qbft.records import VoteRecord
+from qbft.wire.v1 import decision_pb2 as pb
+from qbft_server.local import LocalCluster
+
+TOPIC = "crash"
+FAST = {"QBFT_TIMER__FIRST_ROUND_MS": "400", "QBFT_LOG__LEVEL": "warning"}
+SECONDS = 40.0
+
+
+def kill_at(label: str, kind: str, nth: int = 1) -> dict[str, str]:
+    """The environment of a node that kills itself at the nth passage of that point."""
+    return {"QBFT_TEST_FAULTS": "1", "QBFT_TEST_KILL_AT": f"{label}:{nth}:{kind}"}
+
+
+def heights_led_by(cluster: LocalCluster, node: int) -> Iterator[int]:
+    """Heights at which that node leads the first round."""
+    leader = service_leader(cluster.cluster.roster)
+    return (height for height in count() if leader(InstanceId(TOPIC, height), 1) == node)
+
+
+@asynccontextmanager
+async def cluster_with_faults(
+    directory: Path,
+    faults: Mapping[int, Mapping[str, str]],
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[LocalCluster]:
+    """Four nodes that are ready; those with faults will kill themselves."""
+    everywhere = {**FAST, **(environment or {})}
+    async with LocalCluster.create(directory / "cluster", environment=everywhere) as cluster:
+        for node in range(4):
+            await cluster.start(node, environment=faults.get(node))
+        await cluster.wait_until_ready()
+        yield cluster
+
+
+async def decided_everywhere(cluster: LocalCluster, height: int) -> set[bytes]:
+    """Wait until each node alone has decided; give the values."""
+    values = set()
+    for node in range(4):
+        async with stub_of(cluster, node) as stub, asyncio.timeout(SECONDS):
+            while True:
+                reply = await stub.GetDecision(
+                    question(TOPIC, height), timeout=SECONDS, wait_for_ready=True
+                )
+                if reply.state == pb.DECISION_STATE_DECIDED:
+                    break
+                await asyncio.sleep(0.05)
+            values.add(reply.decision.value)
+    return values
+
+
+async def stop_and_audit(cluster: LocalCluster) -> dict[int, list[Message]]:
+    """Stop all nodes and read their journals."""
+    codes = await asyncio.gather(*(cluster.stop(node) for node in range(4)))
+    assert codes == [0, 0, 0, 0]
+    return audit(cluster.directory, cluster.cluster)
+
+
+def votes(audited: list[Message], height: int, kind: MessageType) -> list[Message]:
+    """A node's votes of one kind for one height."""
+    instance = InstanceId(TOPIC, height)
+    return [vote for vote in audited if vote.instance == instance and vote.type is kind]
+
+
+def data_of(cluster: LocalCluster, node: int) -> Path:
+    """The directory of a node's votes and decisions."""
+    return cluster.directory / f"node-{node}" / "data"
+
+
+def votes_so_far(cluster: LocalCluster, node: int) -> list[Message]:
+    """All votes of a node that may be running: read from a copy, for reading mends the tail."""
+    copy = cluster.directory / "copy" / f"node-{node}" / "data" / "journal"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(data_of(cluster, node) / "journal", copy)
+    records = read_journal(cluster.directory / "copy", cluster.cluster, node)
+    return [record.vote for record in records if isinstance(record, VoteRecord)]
+
+
+async def has_decided(cluster: LocalCluster, node: int, height: int) -> bytes | None:
+    """The value that one node says is decided, or None."""
+    async with stub_of(cluster, node) as stub:
+        reply = await stub.GetDecision(
+            question(TOPIC, height), timeout=SECONDS, wait_for_ready=True
+        )
+    return reply.decision.value if reply.state == pb.DECISION_STATE_DECIDED else None
+
+
+async def reach_round(cluster: LocalCluster, node: int, height: int, round_: int) -> None:
+    """Wait until a node has voted in a round as high as this."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            votes_ = [v for v in votes_so_far(cluster, node) if v.instance.height == height]
+            if max((vote.round for vote in votes_), default=0) >= round_:
+                return
+            await asyncio.sleep(0.1)

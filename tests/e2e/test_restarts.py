@@ -1,0 +1,198 @@
+"""Real nodes killed and started again and again (SCENARIOS, group K).
+
+Afterwards every journal is read and held against the oracle: no vote was ever contradicted, in any
+life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import cycle, pairwise
+from pathlib import Path
+from random import Random
+
+import pytest
+from e2e.crash_cluster import (
+    SECONDS,
+    TOPIC,
+    cluster_with_faults,
+    decided_everywhere,
+    has_decided,
+    heights_led_by,
+    kill_at,
+    reach_round,
+    stop_and_audit,
+    votes,
+    votes_so_far,
+)
+
+from qbft.client import Client
+from qbft.core import MessageType
+from qbft.errors import QbftError
+from qbft_server.local import LocalCluster
+from qbft_server.store.faults import KINDS, LABELS
+
+pytestmark = pytest.mark.e2e
+
+LIVES = 15
+HEIGHTS_AT_ONCE = 8
+
+
+def linear(step_ms: int) -> dict[str, str]:
+    """The environment of a node whose round r lasts r times so long."""
+    return {"QBFT_TIMER__KIND": "linear", "QBFT_TIMER__FIRST_ROUND_MS": str(step_ms)}
+
+
+async def test_rolling_restarts_for_twenty_rounds_end_in_one_decision(tmp_path: Path) -> None:
+    """SCENARIOS K17: the nodes take turns to be killed, for 20 rounds, never a quorum of them up.
+
+    Each life speaks of the instance before the next node goes. When it stops, all decide the value.
+    """
+    async with cluster_with_faults(tmp_path, {}, linear(20)) as cluster:
+        for node in (2, 3):
+            await cluster.kill(node)
+        height = next(heights_led_by(cluster, 1))
+        async with Client(cluster.cluster) as client:
+            deciding = asyncio.create_task(client.propose(TOPIC, height, b"v", timeout=SECONDS))
+            await reach_round(cluster, 0, height, 2)
+            await reach_round(cluster, 1, height, 2)
+            deciding.cancel()
+            await asyncio.gather(deciding, return_exceptions=True)
+        rolling = zip(cycle(range(4)), cycle((2, 3, 0, 1)), strict=False)
+        for (goes, comes), _ in zip(rolling, range(20), strict=False):
+            before = len(votes_so_far(cluster, comes))
+            await cluster.kill(goes)
+            await cluster.start(comes, environment=linear(20))
+            async with asyncio.timeout(SECONDS):
+                while len(votes_so_far(cluster, comes)) == before:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        for node in set(range(4)) - set(cluster.running):
+            await cluster.start(node, environment=linear(20))
+        assert await decided_everywhere(cluster, height) == {b"v"}
+        audited = await stop_and_audit(cluster)
+    assert max(vote.round for vote in audited[0]) >= 20
+
+
+async def test_a_restarted_node_joins_its_peers_at_their_round(tmp_path: Path) -> None:
+    """SCENARIOS K18: killed in round 1, back when the peers are at round 9: it jumps to them."""
+    faults = {2: {**kill_at("after_fsync", "PREPARE"), **linear(100)}}
+    async with cluster_with_faults(tmp_path, faults, linear(100)) as cluster:
+        for node in (1, 3):
+            await cluster.kill(node)
+        height = next(heights_led_by(cluster, 0))
+        async with Client(cluster.cluster) as client:
+            deciding = asyncio.create_task(client.propose(TOPIC, height, b"v", timeout=SECONDS))
+            async with asyncio.timeout(SECONDS):
+                await cluster.wait(2)
+            before = votes_so_far(cluster, 2)
+            await cluster.start(1, environment=linear(100))
+            await reach_round(cluster, 0, height, 9)
+            await reach_round(cluster, 1, height, 9)
+            await cluster.start(2, environment=linear(100))
+            assert (await deciding).value == b"v"
+            await cluster.start(3)
+        assert await decided_everywhere(cluster, height) == {b"v"}
+        after = (await stop_and_audit(cluster))[2][len(before) :]
+    assert {vote.round for vote in before} == {1}
+    rounds = [1, *(vote.round for vote in after)]
+    jumps = [(low, high) for low, high in pairwise(rounds) if high > low + 1]
+    assert jumps, rounds
+    assert max(jumps)[1] >= 9, rounds
+
+
+async def test_a_restarted_node_pulls_the_decision_before_its_first_timeout(tmp_path: Path) -> None:
+    """SCENARIOS K19: it was killed with its PREPARE on disk; meanwhile the others have decided."""
+    patient = {"QBFT_TIMER__FIRST_ROUND_MS": "60000"}
+    async with cluster_with_faults(tmp_path, {3: kill_at("after_fsync", "PREPARE")}) as cluster:
+        height = next(heights_led_by(cluster, 0))
+        async with Client(cluster.cluster) as client:
+            assert (await client.propose(TOPIC, height, b"v", timeout=SECONDS)).value == b"v"
+        async with asyncio.timeout(SECONDS):
+            await cluster.wait(3)
+        await cluster.start(3, environment=patient)
+        async with asyncio.timeout(30):
+            assert await decided_everywhere(cluster, height) == {b"v"}
+        audited = await stop_and_audit(cluster)
+    assert votes(audited[3], height, MessageType.PREPARE)
+    assert not votes(audited[3], height, MessageType.ROUND_CHANGE)
+
+
+async def test_a_node_that_restarts_for_ever_is_served_for_ever(tmp_path: Path) -> None:
+    """SCENARIOS K20, D3: the 17th restart is given what it missed, as the first one was."""
+    async with cluster_with_faults(tmp_path, {}) as cluster, Client(cluster.cluster) as client:
+        for height in range(17):
+            await cluster.kill(3)
+            await client.propose(TOPIC, height, b"%d" % height, timeout=SECONDS)
+            await cluster.start(3)
+            await cluster.wait_until_ready(3)
+            async with asyncio.timeout(SECONDS):
+                while await has_decided(cluster, 3, height) is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        for height in range(17):
+            assert await has_decided(cluster, 3, height) == b"%d" % height
+        await stop_and_audit(cluster)
+
+
+async def test_all_killed_again_and_again_lose_no_acknowledged_decision(tmp_path: Path) -> None:
+    """SCENARIOS K13 to K17 at random, seeded: all four are killed at once, in the middle, 15 times.
+
+    In some lives a node dies by itself first, at a random point. In every life clients propose
+    other values for the heights that are not acknowledged. Whatever a client was told is decided
+    everywhere at the end, and no node has contradicted itself or another in any of its lives.
+    """
+    random = Random(15)
+    acknowledged: dict[int, bytes] = {}
+    async with cluster_with_faults(tmp_path, {}) as cluster:
+        for life in range(LIVES):
+            await _live(cluster, life, random, acknowledged)
+            await asyncio.gather(*(cluster.kill(node) for node in cluster.running))
+            await cluster.start(*range(4), environment=_random_fault(random))
+        await asyncio.gather(*(cluster.kill(node) for node in cluster.running))
+        await cluster.start()
+        await cluster.wait_until_ready()
+        top = max(acknowledged, default=0) + HEIGHTS_AT_ONCE
+        async with Client(cluster.cluster) as client:
+            for height in range(top):
+                decision = await client.propose(TOPIC, height, b"late", timeout=SECONDS)
+                assert decision.value == acknowledged.setdefault(height, decision.value), height
+        for height in range(top):
+            assert await decided_everywhere(cluster, height) == {acknowledged[height]}
+        await stop_and_audit(cluster)
+    assert len(acknowledged) > LIVES
+
+
+def _random_fault(random: Random) -> dict[str, str]:
+    """In half of the lives, a point of the journal or the sender at which each node dies."""
+    if random.random() < 0.5:
+        return {}
+    return kill_at(random.choice(LABELS), random.choice(KINDS), random.randint(1, 4))
+
+
+async def _live(
+    cluster: LocalCluster, life: int, random: Random, acknowledged: dict[int, bytes]
+) -> None:
+    """One life: several heights at once are proposed until the nodes are to be killed."""
+    heights = iter(range(1_000_000))
+    delay = random.uniform(0.3, 1.5)
+
+    async def propose(client: Client) -> None:
+        while True:
+            height = next(h for h in heights if h not in acknowledged)
+            value = b"%d in life %d" % (height, life)
+            try:
+                decision = await client.propose(TOPIC, height, value, timeout=delay)
+            except QbftError:
+                continue
+            known = acknowledged.setdefault(height, decision.value)
+            assert known == decision.value, f"{height}: a decision has changed"
+
+    async with Client(cluster.cluster) as client:
+        tasks = [asyncio.create_task(propose(client)) for _ in range(HEIGHTS_AT_ONCE)]
+        await asyncio.sleep(delay)
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if not isinstance(result, asyncio.CancelledError):
+            assert isinstance(result, BaseException)
+            raise result
