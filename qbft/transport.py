@@ -38,6 +38,22 @@ class FeedPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """A page of what the sender knows of the undecided instances that concern the receiver (W7).
+
+    The entries `after` to `next` of the sender's list; the frame's relayed votes and proposals are
+    the reasons for them. `lost`: the sender is without its own votes. `feed_end` is the end of the
+    sender's feed.
+    """
+
+    after: int
+    next: int
+    is_last: bool
+    lost: bool
+    feed_end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """What one node tells another at once; every part may be empty.
 
@@ -48,6 +64,7 @@ class Frame:
     nothing; `covers` promises that this frame holds all of the sender's current votes whose
     sequence is above `covers_after` and at most `covers` (0: no promise). So a frame that is lost
     breaks the chain of promises, and nothing beyond it is acknowledged.
+    `memory_wanted` asks for the receiver's `memory` from that entry on (W7).
     """
 
     votes: tuple[Message, ...] = ()
@@ -62,6 +79,8 @@ class Frame:
     acknowledged: int = 0
     covers: int = 0
     covers_after: int = 0
+    memory_wanted: int | None = None
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True)

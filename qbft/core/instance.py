@@ -118,6 +118,10 @@ class Instance:
         elif self.round == 1 and self._leads(1):
             self._waiting_proof = ()
 
+    def heard_from(self, source: int) -> tuple[Message, ...]:
+        """The messages of a source that the log holds, the oldest first."""
+        return self._log.of(source)
+
     def step(self, input_: Input) -> tuple[Effect, ...]:
         """Take one input; return its effects, to be performed strictly in order.
 

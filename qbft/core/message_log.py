@@ -66,6 +66,10 @@ class MessageLog:
         if len(fifo) > self._fifo_messages_max:
             self._evict(*fifo.popleft())
 
+    def of(self, source: int) -> tuple[Message, ...]:
+        """The messages of a source that are held, the oldest first."""
+        return tuple(message for _, message in self._fifos.get(source, ()))
+
     def _evict(self, place: Place, message: Message) -> None:
         self._uncount(place, message)
         for position, nested in enumerate(message.justification, place + 1):

@@ -56,6 +56,11 @@ class VoteSignature:
         return self.way.path(self.index) if isinstance(self.way, merkle.Tree) else self.way
 
     @property
+    def store_id(self) -> bytes:
+        """The 16 bytes that name its signer's journal."""
+        return self.header.store_id
+
+    @property
     def vote_sequence(self) -> int:
         """The vote's own number in its signer's journal."""
         return self.header.sequence + self.index

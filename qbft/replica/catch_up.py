@@ -82,6 +82,13 @@ class CatchUp:
         """Whether some peer's feed, as far as it is known, is not read to its end."""
         return any(feed.is_behind for feed in self._feeds.values())
 
+    def has_read(self, peer: int, position: int) -> bool:
+        """Whether nothing is missing here of the peer's feed up to there."""
+        feed = self._feeds[peer]
+        return position <= feed.position and (
+            feed.passed_over is None or position <= feed.passed_over
+        )
+
     def answer(self, peer: int, request: FeedRequest) -> None:
         """Give a page of this node's own feed."""
         limit = max(0, min(request.limit, self._limits.feed_page_instances_max))

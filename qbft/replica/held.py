@@ -64,6 +64,21 @@ class HeldVotes:
         unopened = self._instances.get(instance)
         return len(unopened.round_changes) if unopened is not None else 0
 
+    def instances_of(self, source: int) -> dict[InstanceId, Message]:
+        """The instances in which a vote of this source is held, each with one."""
+        return {
+            instance: vote
+            for instance, unopened in self._instances.items()
+            for vote in unopened.votes.values()
+            if vote.source == source
+        }
+
+    def miss_all(self) -> None:
+        """Note every instance as one that its senders should be asked about."""
+        for instance, unopened in self._instances.items():
+            for sender in {sender for sender, _ in unopened.votes}:
+                self.miss(sender, instance)
+
     def release(self, instance: InstanceId) -> list[tuple[int, Message]]:
         """Give (sender, vote) of the instance, in order of arrival, and hold them no more."""
         unopened = self._instances.get(instance)

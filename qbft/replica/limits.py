@@ -120,6 +120,18 @@ class ReplicaLimits:
     pull_bytes_per_ms: int = 32 << 10
     """... and per millisecond; what exceeds it has to be asked for again."""
 
+    memory_page_max: int = 64
+    """Instances in one page for a node without its votes (W7) ..."""
+
+    memory_page_bytes: int = 128 << 10
+    """... and about the bytes of their reasons."""
+
+    memory_instances_per_peer_max: int = 65_536
+    """Instances that one peer may tell such a node to keep out of."""
+
+    remembered_decisions_max: int = 256
+    """Decisions of which a restarted node reads who had voted how far."""
+
     check_value_ms: int = 2_000
     """How long the application may take to check a value before the PRE-PREPARE is just held."""
 

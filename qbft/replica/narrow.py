@@ -55,6 +55,22 @@ class Numbered(Protocol):
         ...
 
 
+@runtime_checkable
+class Stored(Protocol):
+    """A signature that names its signer's journal."""
+
+    @property
+    def store_id(self) -> bytes:
+        """The 16 bytes that name it."""
+        ...
+
+
+def store_of(vote: Message) -> bytes:
+    """Give the name of the journal that a signed vote is in; empty where its signature has none."""
+    signature = vote.proof.signature if vote.proof is not None else None
+    return signature.store_id if isinstance(signature, Stored) else b""
+
+
 def sequence_of(vote: Message) -> int:
     """Give the number of a signed own vote in the journal.
 

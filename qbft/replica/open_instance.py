@@ -201,6 +201,16 @@ class OpenInstance:
         if self.relays:
             self.unrelayed.append((sender, message))
 
+    def heard_from(self, source: int) -> tuple[Message, ...]:
+        """The votes of a source that the engine or the collector holds, in no certain order."""
+        commits = [commit for commit in self._collector.commits() if commit.source == source]
+        return (*self._engine.heard_from(source), *commits)
+
+    def heard_round_changes(self) -> tuple[Message, ...]:
+        """A ROUND-CHANGE of each source, of those that were heard."""
+        heard = [vote for _, vote in self._heard.values()]
+        return tuple(vote for vote in heard if vote.type is MessageType.ROUND_CHANGE)
+
     def relayable(self) -> list[tuple[int, Message]]:
         """(sender, vote) of all that may be handed on, COMMITs of any round among them (D1)."""
         commits = [(commit.source, commit) for commit in self._collector.commits()]

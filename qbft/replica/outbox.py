@@ -25,6 +25,7 @@ class Letter:
     wanted_decisions: dict[InstanceId, None] = field(default_factory=dict)
     feed_request: FeedRequest | None = None
     feed_page: FeedPage | None = None
+    memory_wanted: int | None = None
     acknowledged: int = 0
     covers: int = 0
     covers_after: int = 0
@@ -52,6 +53,7 @@ class Letter:
             acknowledged=self.acknowledged,
             covers=self.covers,
             covers_after=self.covers_after,
+            memory_wanted=self.memory_wanted,
         )
 
     def promise(self, after: int, up_to: int) -> None:
@@ -68,6 +70,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self._letters: dict[int, list[Letter]] = {}
+        self._frames: list[tuple[int | None, Frame]] = []
 
     def to(self, peer: int) -> Letter:
         """Give the letter to that peer which still has room."""
@@ -84,8 +87,12 @@ class Outbox:
             letter.proposals[key] = proposal
             letter.value_bytes += len(proposal.value)
 
+    def add(self, peer: int, frame: Frame) -> None:
+        """Send a peer this very frame."""
+        self._frames.append((peer, frame))
+
     def __bool__(self) -> bool:
-        return bool(self._letters)
+        return bool(self._letters) or bool(self._frames)
 
     def seal(self) -> list[tuple[int | None, Frame]]:
         """Give all frames, by peer, and begin anew."""
@@ -94,5 +101,7 @@ class Outbox:
             for peer in sorted(self._letters)
             for letter in self._letters[peer]
         ]
+        sealed += self._frames
         self._letters.clear()
+        self._frames.clear()
         return sealed

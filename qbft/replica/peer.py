@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from qbft.core import InstanceId
+from qbft.core import InstanceId, Message
 from qbft.replica.budget import Account
 from qbft.replica.limits import ReplicaLimits
 
@@ -52,6 +52,14 @@ class Peer:
         """Open instances to ask it about, since its link came up."""
         self.to_relay: dict[InstanceId, None] = {}
         """Instances, longest first, of which it is still to be given the votes held here."""
+        self.told = 0
+        """What it said it had acknowledged when its last stream began; 0 after its restart."""
+        self.store_id: bytes | None = None
+        """The name of its journal, as far as it has said."""
+        self.last_vote: Message | None = None
+        """The newest vote that it signed, as far as known: it proves how far its journal was."""
+        self.testimony: list[tuple[InstanceId, Message | None]] = []
+        """What it is being told of, where it is without its votes."""
         self.opened = 0
         """Open instances that its messages opened."""
         self.bare = 0

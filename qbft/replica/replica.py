@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from qbft.core import Decide, Definition, InstanceId, Message, MessageType, OwnVote
+from qbft.core import Decide, Definition, InstanceId, Message, MessageType
 from qbft.crypto.certificate import Certificate, canonical_certificate
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
@@ -35,7 +35,8 @@ from qbft.replica.intake import (
     Load,
 )
 from qbft.replica.limits import ReplicaLimits
-from qbft.replica.narrow import as_digest, as_instance, sequence_of
+from qbft.replica.lost_votes import LostVotes
+from qbft.replica.narrow import as_digest, as_instance
 from qbft.replica.open_instance import OpenInstance
 from qbft.replica.outbox import Outbox
 from qbft.replica.own_votes import CastVote
@@ -48,14 +49,20 @@ from qbft.replica.protocols import (
     Journal,
     ProposalRecord,
     QuarantineRecord,
-    VoteRecord,
+    Standing,
 )
+from qbft.replica.recollection import Recollection
+from qbft.replica.recovery import Recovered, read_journal
 from qbft.replica.relay import Relay
 from qbft.replica.resend import Resender
 from qbft.replica.turn import Turn, Work
 from qbft.replica.voice import Voice
+from qbft.replica.witness import Witness
 from qbft.timers import TimerPolicy
 from qbft.transport import Frame
+
+Tell = Callable[[str], None]
+"""Is told what an operator must know."""
 
 Reject = Callable[[str, int], None]
 """Counts a refusal: its reason, and the peer whose frame it was in."""
@@ -67,6 +74,10 @@ def _count_nothing(reason: str, peer: int) -> None:
     """Count nothing: the default."""
 
 
+def _tell_nobody(what: str) -> None:
+    """Tell nobody: the default."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
     """What a replica says of itself; `peers_heard` is when each peer's last frame came."""
@@ -74,6 +85,7 @@ class ReplicaStatus:
     open_instances: int
     held_votes: int
     voting: bool
+    standing: Standing
     peers_heard: dict[int, int]
 
 
@@ -93,6 +105,7 @@ class Replica:
         application: Application | None = None,
         limits: ReplicaLimits | None = None,
         reject: Reject = _count_nothing,
+        tell: Tell = _tell_nobody,
     ) -> None:
         if definition.compares:
             raise InvariantViolation("the comparison must be off wherever votes are journaled")
@@ -137,6 +150,32 @@ class Replica:
             outbox=self._outbox,
             reject=reject,
         )
+        self._witness = Witness(self._open, self._held, store, limits, self._outbox)
+        self._recollection = Recollection(
+            self._peers,
+            validator=validator,
+            faulty=definition.faulty,
+            limits=limits,
+            outbox=self._outbox,
+            is_genuine=authenticator.is_genuine,
+            is_authorised=self._is_authorised,
+            has_read=self._catch_up.has_read,
+        )
+        self._lost_votes = LostVotes(
+            validator,
+            self._peers,
+            journal=journal,
+            store=store,
+            authenticator=authenticator,
+            recollection=self._recollection,
+            voice=self._voice,
+            limits=limits,
+            stop=self._stop,
+            go_on=self._go_on,
+            tell=tell,
+            reject=reject,
+        )
+        self._recovered = Recovered()
         self._relay = Relay(self._peers, limits, self._outbox)
         self._deadlines = Deadlines(self._open)
         self._work: list[Work] = []
@@ -153,24 +192,16 @@ class Replica:
     # --- what the node asks -----------------------------------------------------------------------
 
     def recover(self, now_ms: int) -> None:
-        """Resume every undecided instance from the journal; once, before the driver runs (W5)."""
+        """Take up the journal; once, before the driver runs (W5).
+
+        Undecided instances go on at once, or when this node may vote (W7).
+        """
         self._now_ms = now_ms
-        votes: dict[InstanceId, list[CastVote]] = {}
-        proposals: dict[InstanceId, list[ProposalRecord]] = {}
-        for record in self._journal.recover():
-            match record:
-                case VoteRecord(vote, prepares):
-                    cast = CastVote(OwnVote(vote, prepares), now_ms, sequence_of(vote))
-                    votes.setdefault(as_instance(vote.instance), []).append(cast)
-                case ProposalRecord(proposal):
-                    proposals.setdefault(proposal.instance, []).append(record)
-                case QuarantineRecord(instance):
-                    self._quarantined.add(instance)
-                case DecisionRecord():
-                    pass
-        for instance in sorted(votes.keys() | proposals.keys()):
-            if self._store.get(instance) is None and instance not in self._quarantined:
-                self._resume(instance, votes.get(instance, ()), proposals.get(instance, ()))
+        self._recovered = read_journal(self._journal.recover(), now_ms)
+        self._quarantined = set(self._recovered.quarantined)
+        if self._journal.standing is Standing.LOST:
+            self._quarantined.update(self._recovered.votes)
+        self._lost_votes.recover(self._recovered.replaced, self._recovered.cast())
 
     def _resume(
         self,
@@ -232,6 +263,8 @@ class Replica:
         """Refuse what no turn of this replica could take."""
         if not self._voting:
             raise JournalError(NOT_VOTING)
+        if self._lost_votes.why_not is not None:
+            raise JournalError(self._lost_votes.why_not)
         if proposal.instance in self._quarantined:
             raise QbftError(f"instance {proposal.instance} is quarantined after an internal error")
         if not self._is_authorised(proposal):
@@ -243,7 +276,13 @@ class Replica:
 
     def status(self) -> ReplicaStatus:
         """Give what a node reports of its replica."""
-        return ReplicaStatus(len(self._open), len(self._held), self._voting, dict(self._heard))
+        return ReplicaStatus(
+            len(self._open),
+            len(self._held),
+            self._voting and self._lost_votes.why_not is None,
+            self._lost_votes.standing,
+            dict(self._heard),
+        )
 
     def stop_voting(self) -> None:
         """Say from now on that this node does not vote: its journal is gone (SCENARIOS K23)."""
@@ -281,6 +320,7 @@ class Replica:
         self._now_ms = now_ms
         self._held.forget_missed(peer)
         self._resender.begin(sender, self._voice.last_sequence)
+        self._recollection.ask_one(peer)
         self._asking.begin(sender)
         self._relay.link_up(sender)
         self._catch_up.begin(peer, now_ms)
@@ -288,6 +328,9 @@ class Replica:
     def _parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
         """Take a frame part by part; yields the cost of each, in checks of one signature."""
         peer = sender.index
+        if frame.memory is not None:
+            yield from self._lost_votes.take_memory(peer, frame)
+            return
         if frame.acknowledged:
             self._resender.acknowledge(sender, frame.acknowledged, self._voice.last_sequence)
         for certificate in frame.certificates:
@@ -300,7 +343,15 @@ class Replica:
             yield self._take_relayed(peer, vote)
         if frame.covers:
             self._resender.take_promise(sender, frame)
+        yield from self._answer_parts(sender, frame)
+
+    def _answer_parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
+        """Answer what a frame asks for."""
+        peer = sender.index
         yield from self._answers.answer(sender, frame, self._now_ms)
+        if frame.memory_wanted is not None:
+            lost = self._lost_votes.standing is Standing.LOST
+            yield self._witness.tell(sender, frame.memory_wanted, self._now_ms, lost=lost)
         if frame.feed_request is not None:
             self._catch_up.answer(peer, frame.feed_request)
             yield 1
@@ -320,6 +371,7 @@ class Replica:
         if not genuine:
             self._reject("bad_section_signature", peer)
             return
+        self._peers[peer].last_vote = votes[-1]
         for vote in votes:
             if vote.justification and not self._authenticator.is_justification_genuine(vote):
                 self._reject("bad_justification_signature", peer)
@@ -352,8 +404,10 @@ class Replica:
             known = instance in self._quarantined or self._is_concluded(instance)
         if known:
             return 1
-        genuine = self._authenticator.is_genuine(vote)
-        self._reject("own_vote_never_cast" if genuine else "bad_vote_signature", peer)
+        if self._authenticator.is_genuine(vote):
+            self._lost_votes.meet(peer, vote)
+        else:
+            self._reject("bad_vote_signature", peer)
         return 2 + len(vote.justification)
 
     def _deliver(self, peer: int, vote: Message, *, again: bool) -> None:
@@ -364,8 +418,12 @@ class Replica:
             (opened.take_again if again else opened.take)(peer, vote, self._now_ms)
             self._touch(opened)
             self._asking.for_value_of(opened, peer, vote, self._now_ms)
-        elif instance in self._conclusions or instance in self._quarantined:
+        elif instance in self._conclusions:
             return
+        elif instance in self._quarantined:
+            if vote.type is MessageType.COMMIT:
+                self._held.add(peer, instance, vote)
+                self._open_by_vote(peer, instance, vote)
         elif instance not in self._held and self._is_concluded(instance):
             self._aftermath.hear(peer, vote, self._now_ms)
         else:
@@ -379,6 +437,8 @@ class Replica:
             if commits:
                 certificate = canonical_certificate(instance, vote.round, vote.value, commits)
                 self._take_bare(certificate, peer)
+        elif self._lost_votes.why_not is not None:
+            return
         elif vote.type is MessageType.PRE_PREPARE and isinstance(vote.value, bytes):
             self._asking.for_value(instance, vote.value, peer, self._now_ms)
         elif self._held.round_change_sources(instance) > self._definition.faulty:
@@ -408,6 +468,8 @@ class Replica:
             self._reject("unauthorised_proposal", peer)
         elif opened is not None:
             self._learn(opened, peer, proposal)
+        elif self._lost_votes.why_not is not None:
+            self._held.miss(peer, instance)
         elif self._may_open(peer):
             self._open_instance(instance, peer, proposal)
         else:
@@ -478,6 +540,49 @@ class Replica:
             or instance in self._conclusions
             or (instance not in self._open and self._store.get(instance) is not None)
         )
+
+    # --- a node without its votes (W7) ------------------------------------------------------------
+
+    def hear_hello(
+        self, peer: int, store_id: bytes, acknowledged: int, remembered: Message | None, now_ms: int
+    ) -> None:
+        """Take what a peer says when a stream begins: what it has, and what it remembers of us."""
+        self._now_ms = now_ms
+        sender = self._peers[peer]
+        if sender.store_id != store_id:
+            sender.store_id, sender.received = store_id, 0
+        sender.told = acknowledged
+        if remembered is not None:
+            self._lost_votes.hear(peer, remembered)
+
+    def known_of(self, peer: int) -> tuple[int, Message | None]:
+        """What to tell a peer: up to which of its votes nothing is missing here, and its newest."""
+        sender = self._peers[peer]
+        return sender.received, sender.last_vote
+
+    def _stop(self, why: JournalError) -> None:
+        """Close every engine: this node may have voted on what it does not know of."""
+        for opened in list(self._open.values()):
+            self._quarantined.add(opened.instance)
+            self._close(opened)
+        self._touched.clear()
+        self._conclusions.fail(why)
+
+    def _go_on(self, listed: Iterable[InstanceId]) -> None:
+        """Vote, but not in these instances, nor where it had voted when votes were lost."""
+        recovered, self._recovered = self._recovered, Recovered()
+        for instance in sorted({*listed, *(self._quarantined - recovered.quarantined)}):
+            if not self._is_concluded(instance):
+                self._quarantined.add(instance)
+                self._voice.record(QuarantineRecord(instance, "votes here may be lost"))
+        for instance in recovered.instances():
+            if instance not in self._quarantined and not self._is_concluded(instance):
+                self._resume(
+                    instance,
+                    recovered.votes.get(instance, ()),
+                    recovered.proposals.get(instance, ()),
+                )
+        self._held.miss_all()
 
     # --- validity ---------------------------------------------------------------------------------
 
@@ -595,6 +700,7 @@ class Replica:
             or self._conclusions.bare
             or self._held.has_missed
             or self._catch_up.is_behind()
+            or self._recollection.is_open
         )
         due = (
             self._deadlines.next_ms,
@@ -626,6 +732,7 @@ class Replica:
             )
         self._asking.tick(now_ms, self._may_open)
         self._relay.tick()
+        self._lost_votes.tick()
         self._catch_up.tick(now_ms)
 
     # --- the end of a turn ------------------------------------------------------------------------

@@ -53,10 +53,8 @@ class Resender:
         self._clean()
 
     def begin(self, peer: Peer, last_sequence: int) -> None:
-        """Begin anew with a peer that may have missed anything."""
-        peer.acknowledged = 0
-        peer.covered = 0
-        peer.received = 0
+        """Begin anew with a peer that may have missed anything but what it says it has."""
+        peer.acknowledged = peer.covered = peer.told
         self.resend(peer, cast_before_ms=None, last_sequence=last_sequence)
 
     def acknowledge(self, peer: Peer, sequence: int, last_sequence: int) -> None:

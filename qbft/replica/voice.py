@@ -38,6 +38,10 @@ class Voice:
         """Have a record committed with this turn."""
         self._records.append(record)
 
+    def skip_to(self, sequence: int) -> None:
+        """Number the next vote so at least: the numbers below are those of lost votes."""
+        self._next_sequence = max(self._next_sequence, sequence)
+
     @property
     def last_sequence(self) -> int:
         """The number of the last vote that was signed."""

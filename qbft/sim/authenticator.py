@@ -21,6 +21,7 @@ class SimSignature:
 
     validator: int
     vote_sequence: int
+    store_id: bytes = b""
 
 
 class SimAuthenticator:
@@ -34,7 +35,7 @@ class SimAuthenticator:
         """Fill the proofs of these votes."""
         for number, vote in enumerate(votes, sequence):
             if vote.proof is not None and vote.proof.signature is None:
-                vote.proof.signature = SimSignature(self._validator, number)
+                vote.proof.signature = SimSignature(self._validator, number, store_id)
         return BatchHeader(store_id, sequence, b"")
 
     def has_signed(self, peer: int, votes: Sequence[Message], header: BatchHeader | None) -> bool:

@@ -18,7 +18,7 @@ from qbft.crypto.proposal import Proposal
 from qbft.crypto.roster import Roster
 from qbft.crypto.signing import BatchHeader
 from qbft.errors import InvariantViolation
-from qbft.transport import FeedPage, FeedRequest, Frame
+from qbft.transport import FeedPage, FeedRequest, Frame, Memory
 from qbft.wire.build import (
     fill_certificate,
     fill_instance,
@@ -74,6 +74,11 @@ def encode_frame(frame: Frame) -> bytes:
         fill_certificate(target.certificates.add(), certificate)
     _fill_wanted(target, frame)
     _fill_feed(target, frame)
+    if frame.memory_wanted is not None:
+        target.memory_wanted.SetInParent()
+        target.memory_wanted.after = frame.memory_wanted
+    if frame.memory is not None:
+        _fill_memory(target.memory, frame.memory)
     if frame.acknowledged:
         target.acknowledged = frame.acknowledged
     if frame.covers:
@@ -136,11 +141,13 @@ class _Reader:
         votes, batch = self._read_own(frame.own, peer) if frame.HasField("own") else ((), None)
         relayed = self._read_relayed(frame.relayed)
         are_votes_whole = not self.rejects
+        proposals = self._read_each(frame.proposals, limits.proposals_max, self._proposal_of)
+        are_reasons_whole = not self.rejects
         return Frame(
             votes,
             batch,
             relayed,
-            self._read_each(frame.proposals, limits.proposals_max, self._proposal_of),
+            proposals,
             self._read_each(frame.certificates, limits.certificates_max, self._certificate_of),
             self._read_each(frame.wanted_values, limits.wanted_values_max, _wanted_value_of),
             self._read_each(frame.wanted_decisions, limits.wanted_decisions_max, instance_of),
@@ -154,6 +161,10 @@ class _Reader:
             # what was left out breaks the promise
             self._read_sequence(frame.covers) if are_votes_whole else 0,
             self._read_sequence(frame.covers_after) if are_votes_whole and frame.covers else 0,
+            frame.memory_wanted.after if frame.HasField("memory_wanted") else None,
+            self._read_one(frame.memory, _memory_of)
+            if are_reasons_whole and frame.HasField("memory")
+            else None,
         )
 
     def _read_own(
@@ -263,6 +274,21 @@ def _wanted_value_of(message: peer_pb2.WantedValue) -> tuple[InstanceId, bytes]:
     if digest is None:
         raise Refused(RejectReason.BAD_DIGEST)
     return instance_of(message.instance), digest
+
+
+def _memory_of(message: peer_pb2.Memory) -> Memory:
+    if not message.after <= message.next or message.feed_end > SEQUENCE_MAX:
+        raise Refused(RejectReason.MALFORMED)
+    return Memory(message.after, message.next, message.is_last, message.lost, message.feed_end)
+
+
+def _fill_memory(target: peer_pb2.Memory, memory: Memory) -> None:
+    target.SetInParent()
+    target.after = memory.after
+    target.next = memory.next
+    target.is_last = memory.is_last
+    target.lost = memory.lost
+    target.feed_end = memory.feed_end
 
 
 def _fill_own(target: peer_pb2.OwnSection, frame: Frame) -> None:

@@ -25,9 +25,10 @@ from qbft.errors import JournalError, TransportError, first_of
 from qbft.replica.authenticator import Ed25519Authenticator
 from qbft.replica.driver import Driver, now_ms
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.narrow import sequence_of, store_of
 from qbft.replica.replica import Replica
 from qbft.timers import TimerPolicy, exponential, increasing, linear
-from qbft.wire import Hello, WireLimits
+from qbft.wire import Hello, Remembered, WireLimits
 from qbft_server.config import LimitSettings, NodeConfig, TimerSettings
 from qbft_server.identity import load_tls_identity, load_vote_key
 from qbft_server.logs import set_up_logs
@@ -106,18 +107,15 @@ async def _put_together(config: NodeConfig) -> AsyncIterator[tuple[NodeParts, Cl
                 section_bytes_max=config.limits.message_bytes_max,
             ),
             reject=metrics.reject,
+            tell=_tell_operator,
         )
         links = GrpcTransport(
             cluster,
             config.validator,
             identity,
             config.listen.peer,
-            hello=lambda _: Hello(
-                cluster_id=roster.cluster_id,
-                validator=config.validator,
-                store_id=store.store_id,
-                vote_sequence=store.next_sequence - 1,
-            ),
+            hello=lambda peer: _hello_to(peer, replica, store, roster.cluster_id, config.validator),
+            heard=lambda peer, hello: _hear(peer, hello, replica, driver),
             limits=_peer_limits(config.limits),
             wire_limits=WireLimits(
                 value_bytes_max=config.limits.value_bytes_max,
@@ -146,6 +144,36 @@ async def _put_together(config: NodeConfig) -> AsyncIterator[tuple[NodeParts, Cl
             resumed=replica.status().open_instances,
         )
         yield parts, clients
+
+
+def _hello_to(
+    peer: int, replica: Replica, store: NodeStore, cluster_id: bytes, validator: int
+) -> Hello:
+    """What to tell a peer when a stream begins: who speaks, and what is known of it here."""
+    acknowledged, newest = replica.known_of(peer)
+    remembered = None
+    if newest is not None:
+        remembered = Remembered(store_of(newest), sequence_of(newest), newest)
+    return Hello(
+        cluster_id=cluster_id,
+        validator=validator,
+        store_id=store.store_id,
+        vote_sequence=store.next_sequence - 1,
+        acknowledged=acknowledged,
+        remembered=remembered,
+    )
+
+
+def _hear(peer: int, hello: Hello, replica: Replica, driver: Driver) -> None:
+    """Take what a peer says when a stream begins."""
+    vote = hello.remembered.vote if hello.remembered is not None else None
+    replica.hear_hello(peer, hello.store_id, hello.acknowledged, vote, now_ms())
+    driver.wake()
+
+
+def _tell_operator(what: str) -> None:
+    """Say loudly what must not be overlooked."""
+    log.warning(what)
 
 
 def _calm_the_collector() -> None:

@@ -192,3 +192,11 @@ def test_instances_order_by_topic_then_height() -> None:
     assert InstanceId("a", 9) < InstanceId("a", 10) < InstanceId("b", 0)
     with pytest.raises(ValueError, match="height -1"):
         InstanceId("a", -1)
+
+
+def test_the_log_tells_what_it_holds_of_a_source() -> None:
+    """DESIGN, votes survive: a peer without its votes is told which of them are known here."""
+    engine = new(0)
+    feed(engine, prepare(2), prepare(3), commit(2))
+    assert engine.heard_from(2) == (prepare(2), commit(2))
+    assert engine.heard_from(1) == ()

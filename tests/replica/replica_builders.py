@@ -46,7 +46,7 @@ def definition(nodes: int = 4) -> Definition:
 
 def signed(vote: Message, sequence: int = 1) -> Message:
     """The vote with its source's signature."""
-    signature = SimSignature(vote.source, sequence)
+    signature = SimSignature(vote.source, sequence, bytes([vote.source]) * 16)
     proof = Proof(signature)
     return Message(
         vote.type,
@@ -137,7 +137,8 @@ def new_disk(index: int = 0) -> SimDisk:
 class Rig:
     """One replica, validator `index`, driven turn by turn without a loop.
 
-    `now` is its clock, `rejected` what it counted, `turns` what it produced.
+    `now` is its clock, `rejected` what it counted, `told` what its operator was told, `turns` what
+    it produced.
     """
 
     def __init__(
@@ -155,6 +156,7 @@ class Rig:
         self.index = index
         self.now = 0
         self.rejected: list[tuple[str, int]] = []
+        self.told: list[str] = []
         self.turns: list[Turn] = []
         self.disk = disk or new_disk(index)
         self.replica = Replica(
@@ -168,6 +170,7 @@ class Rig:
             application=application,
             limits=limits,
             reject=lambda reason, peer: self.rejected.append((reason, peer)),
+            tell=self.told.append,
         )
 
     def receive(self, peer: int, frame: Frame | None = None, **parts: Any) -> Turn:

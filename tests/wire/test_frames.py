@@ -30,7 +30,7 @@ from wire_builders import (
 from qbft.core import Proof
 from qbft.crypto.proposal import Proposal
 from qbft.errors import InvariantViolation
-from qbft.transport import FeedPage, Frame
+from qbft.transport import FeedPage, Frame, Memory
 from qbft.wire import Decoded, RejectReason, WireLimits, decode_frame, encode_frame
 from qbft.wire.v1 import messages_pb2, peer_pb2
 
@@ -343,6 +343,11 @@ ELEMENTS: dict[str, tuple[Frame, Callable[[peer_pb2.Frame], object], RejectReaso
         lambda f: setattr(f, "acknowledged", 2**63),
         R.MALFORMED,
     ),
+    "memory backwards": (
+        Frame(memory=Memory(4, 4, is_last=True, lost=False, feed_end=0)),
+        lambda f: setattr(f.memory, "after", 5),
+        R.MALFORMED,
+    ),
     "covers 2^64-1": (Frame(), lambda f: setattr(f, "covers", 2**64 - 1), R.MALFORMED),
 }
 
@@ -424,7 +429,9 @@ def test_a_section_above_its_count_is_dropped_as_a_whole(limit: str, section: st
     if section == "votes":
         empty["batch"] = None
     if section in ("votes", "relayed"):
-        empty["covers"] = 0  # its promise was for what is dropped
+        empty |= {"covers": 0, "covers_after": 0}  # the promise was for what is dropped
+    if section in ("votes", "relayed", "proposals"):
+        empty["memory"] = None  # a page without all of its reasons is none
     decoded = decode(encode_frame(frame), **{limit: count - 1})
     assert decoded == Decoded(replace(frame, **empty), (R.TOO_MANY,))
 
@@ -436,7 +443,7 @@ def test_nested_votes_count_too() -> None:
     total = own + sum(1 + len(message.justification) for message in frame.relayed)
     data = encode_frame(frame)
     assert decode(data, votes_total_max=total) == Decoded(frame)
-    dropped = replace(frame, relayed=(), covers=0)
+    dropped = replace(frame, relayed=(), covers=0, covers_after=0, memory=None)
     assert decode(data, votes_total_max=total - 1) == Decoded(dropped, (R.TOO_MANY,))
     assert decode(data, votes_total_max=own) == Decoded(dropped, (R.TOO_MANY,))
     neither = replace(dropped, votes=(), batch=None)

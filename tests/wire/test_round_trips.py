@@ -30,7 +30,7 @@ from qbft.crypto.signing import BatchHeader, VoteSignature
 from qbft.decision import Decision
 from qbft.errors import InvariantViolation
 from qbft.records import DecisionRecord, ProposalRecord, QuarantineRecord, Record, VoteRecord
-from qbft.transport import FeedPage, FeedRequest, Frame
+from qbft.transport import FeedPage, FeedRequest, Frame, Memory
 from qbft.wire import (
     Decoded,
     Hello,
@@ -118,7 +118,17 @@ frames = st.builds(
         st.lists(instances, max_size=3).map(tuple),
     ),
     acknowledged=sequences,
-    covers=sequences,
+    covers=sequences.filter(bool),
+    covers_after=sequences,
+    memory_wanted=st.none() | st.integers(0, 2**32 - 1),
+    memory=st.none()
+    | st.builds(
+        lambda ends, last, lost, end: Memory(min(ends), max(ends), last, lost, end),
+        st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)),
+        st.booleans(),
+        st.booleans(),
+        sequences,
+    ),
 )
 
 

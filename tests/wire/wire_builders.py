@@ -11,7 +11,7 @@ from qbft.crypto.certificate import Certificate
 from qbft.crypto.proposal import Proposal
 from qbft.crypto.roster import Roster
 from qbft.crypto.signing import BatchHeader, VoteSignature
-from qbft.transport import FeedPage, FeedRequest, Frame
+from qbft.transport import FeedPage, FeedRequest, Frame, Memory
 from qbft.wire import encode_frame
 from qbft.wire.v1 import peer_pb2
 
@@ -84,6 +84,9 @@ def full_frame() -> Frame:
         feed_page=FeedPage(3, 2**63 - 1, (INSTANCE, other)),
         acknowledged=40,
         covers=44,
+        covers_after=41,
+        memory_wanted=64,
+        memory=Memory(64, 128, is_last=True, lost=True, feed_end=2**63 - 1),
     )
 
 

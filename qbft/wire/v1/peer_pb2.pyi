@@ -75,8 +75,28 @@ class FeedPage(_message.Message):
     instances: _containers.RepeatedCompositeFieldContainer[_messages_pb2.InstanceId]
     def __init__(self, position: _Optional[int] = ..., end: _Optional[int] = ..., instances: _Optional[_Iterable[_Union[_messages_pb2.InstanceId, _Mapping]]] = ...) -> None: ...
 
+class MemoryRequest(_message.Message):
+    __slots__ = ("after",)
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    after: int
+    def __init__(self, after: _Optional[int] = ...) -> None: ...
+
+class Memory(_message.Message):
+    __slots__ = ("after", "next", "is_last", "lost", "feed_end")
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    IS_LAST_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    FEED_END_FIELD_NUMBER: _ClassVar[int]
+    after: int
+    next: int
+    is_last: bool
+    lost: bool
+    feed_end: int
+    def __init__(self, after: _Optional[int] = ..., next: _Optional[int] = ..., is_last: _Optional[bool] = ..., lost: _Optional[bool] = ..., feed_end: _Optional[int] = ...) -> None: ...
+
 class Frame(_message.Message):
-    __slots__ = ("own", "relayed", "proposals", "certificates", "wanted_values", "wanted_decisions", "feed_request", "feed_page", "acknowledged", "covers", "covers_after")
+    __slots__ = ("own", "relayed", "proposals", "certificates", "wanted_values", "wanted_decisions", "feed_request", "feed_page", "acknowledged", "covers", "covers_after", "memory_wanted", "memory")
     OWN_FIELD_NUMBER: _ClassVar[int]
     RELAYED_FIELD_NUMBER: _ClassVar[int]
     PROPOSALS_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +108,8 @@ class Frame(_message.Message):
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     COVERS_FIELD_NUMBER: _ClassVar[int]
     COVERS_AFTER_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_WANTED_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
     own: OwnSection
     relayed: _containers.RepeatedCompositeFieldContainer[_messages_pb2.SignedVote]
     proposals: _containers.RepeatedCompositeFieldContainer[_messages_pb2.Proposal]
@@ -99,7 +121,9 @@ class Frame(_message.Message):
     acknowledged: int
     covers: int
     covers_after: int
-    def __init__(self, own: _Optional[_Union[OwnSection, _Mapping]] = ..., relayed: _Optional[_Iterable[_Union[_messages_pb2.SignedVote, _Mapping]]] = ..., proposals: _Optional[_Iterable[_Union[_messages_pb2.Proposal, _Mapping]]] = ..., certificates: _Optional[_Iterable[_Union[_messages_pb2.Certificate, _Mapping]]] = ..., wanted_values: _Optional[_Iterable[_Union[WantedValue, _Mapping]]] = ..., wanted_decisions: _Optional[_Iterable[_Union[_messages_pb2.InstanceId, _Mapping]]] = ..., feed_request: _Optional[_Union[FeedRequest, _Mapping]] = ..., feed_page: _Optional[_Union[FeedPage, _Mapping]] = ..., acknowledged: _Optional[int] = ..., covers: _Optional[int] = ..., covers_after: _Optional[int] = ...) -> None: ...
+    memory_wanted: MemoryRequest
+    memory: Memory
+    def __init__(self, own: _Optional[_Union[OwnSection, _Mapping]] = ..., relayed: _Optional[_Iterable[_Union[_messages_pb2.SignedVote, _Mapping]]] = ..., proposals: _Optional[_Iterable[_Union[_messages_pb2.Proposal, _Mapping]]] = ..., certificates: _Optional[_Iterable[_Union[_messages_pb2.Certificate, _Mapping]]] = ..., wanted_values: _Optional[_Iterable[_Union[WantedValue, _Mapping]]] = ..., wanted_decisions: _Optional[_Iterable[_Union[_messages_pb2.InstanceId, _Mapping]]] = ..., feed_request: _Optional[_Union[FeedRequest, _Mapping]] = ..., feed_page: _Optional[_Union[FeedPage, _Mapping]] = ..., acknowledged: _Optional[int] = ..., covers: _Optional[int] = ..., covers_after: _Optional[int] = ..., memory_wanted: _Optional[_Union[MemoryRequest, _Mapping]] = ..., memory: _Optional[_Union[Memory, _Mapping]] = ...) -> None: ...
 
 class PeerMessage(_message.Message):
     __slots__ = ("hello", "frame")

@@ -27,7 +27,7 @@ def split_frame(
 
     Proposals come first, for votes wait for their values. The own votes stand under one signature
     and stay together. `covers` is about the relayed votes and goes with them; where they must be
-    parted its promise is dropped, for any part may be lost.
+    parted its promise is dropped, for any part may be lost. A page of `memory` is small enough.
     """
     sections = (
         Frame(proposals=frame.proposals),

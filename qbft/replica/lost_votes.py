@@ -1,0 +1,191 @@
+"""Whether this node's journal holds every vote of its key, and what happens where not (W7, W8).
+
+Votes are lost where `init --replace` made the journal, or where a vote of one's own turns up that
+the journal does not hold: its data directory was restored from an older copy, or another process
+votes with its key. Then nothing is voted on until the peers have been asked
+(`qbft.replica.recollection`); if such a vote turns up once more in the same life, never again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from qbft.core import InstanceId, Message
+from qbft.errors import JournalError
+from qbft.records import Standing, StandingRecord
+from qbft.replica.authenticator import Authenticator
+from qbft.replica.limits import ReplicaLimits
+from qbft.replica.narrow import sequence_of, store_of
+from qbft.replica.own_votes import CastVote
+from qbft.replica.peer import Peer
+from qbft.replica.protocols import DecisionStore, Journal
+from qbft.replica.recollection import Recollection
+from qbft.replica.voice import Voice
+from qbft.transport import Frame
+
+WITHOUT_VOTES = "this node does not vote yet: it asks its peers what it may have voted on"
+BEYOND_HELP = (
+    "more nodes have lost their votes than may be faulty: none of them votes until an operator acts"
+)
+TWO_OF_ONE_KEY = "this node has stopped voting: another process votes with its key"
+VOTES_AGAIN = "this node votes again, except where its lost votes may be"
+
+
+class LostVotes:
+    """Guards the one thing that a journal cannot know by itself: that it is whole.
+
+    `stop(why)` closes every engine, `go_on(instances)` lets this node vote again, but not in these;
+    `tell` is told what an operator must know, `reject` counts.
+    """
+
+    def __init__(
+        self,
+        validator: int,
+        peers: Mapping[int, Peer],
+        *,
+        journal: Journal,
+        store: DecisionStore,
+        authenticator: Authenticator,
+        recollection: Recollection,
+        voice: Voice,
+        limits: ReplicaLimits,
+        stop: Callable[[JournalError], None],
+        go_on: Callable[[Iterable[InstanceId]], None],
+        tell: Callable[[str], None],
+        reject: Callable[[str, int], None],
+    ) -> None:
+        self._validator = validator
+        self._peers = peers
+        self._journal = journal
+        self._store = store
+        self._authenticator = authenticator
+        self._recollection = recollection
+        self._voice = voice
+        self._limits = limits
+        self._stop = stop
+        self._go_on = go_on
+        self._tell = tell
+        self._reject = reject
+        self._replaced: dict[bytes, int] = {}
+        self._has_recollected = False
+        self._was_alarmed = False
+        self.why_not: str | None = None
+        """Why this node does not vote; None: it does."""
+
+    @property
+    def standing(self) -> Standing:
+        """Whether all votes are here, as far as is known."""
+        return self._recollection.standing
+
+    def recover(self, replaced: Mapping[bytes, int], cast: Iterable[CastVote]) -> None:
+        """Begin a life of the process: vote at once, or ask first."""
+        self._replaced = dict(replaced)
+        self._remember_peers(cast)
+        standing = self._journal.standing
+        if standing is Standing.COMPLETE:
+            self._go_on(())
+            return
+        self._ask_first(standing)
+        self._try_to_go_on()
+
+    def hear(self, peer: int, vote: Message) -> None:
+        """Take what a peer remembers of this node's votes: the newest one, as a proof."""
+        if vote.source == self._validator and self._is_news(vote):
+            self._meet_if_genuine(peer, vote)
+
+    def meet(self, peer: int, vote: Message) -> None:
+        """Take a genuine own vote that this journal does not hold."""
+        store_id, sequence = store_of(vote), sequence_of(vote)
+        if sequence <= self._replaced.get(store_id, 0):
+            return
+        self._reject("own_vote_never_cast", peer)
+        self._replaced[store_id] = sequence
+        if self.standing is Standing.LOST:
+            return
+        if self._has_recollected:
+            self.why_not = TWO_OF_ONE_KEY
+            self._tell(TWO_OF_ONE_KEY)
+            self._stop(JournalError(TWO_OF_ONE_KEY))
+            return
+        self._voice.record(self._record(lost=True))
+        self._ask_first(Standing.LOST)
+        self._stop(JournalError(WITHOUT_VOTES))
+
+    def take_memory(self, peer: int, frame: Frame) -> Iterator[int]:
+        """Take a page of what a peer knows; yields the cost of each part, in signature checks."""
+        if self.standing is Standing.UNVOTED:
+            for vote in frame.relayed:
+                if vote.source == self._validator:
+                    yield 2
+                    self._meet_if_genuine(peer, vote)
+        yield from self._recollection.take(peer, frame)
+        self._try_to_go_on()
+
+    def tick(self) -> None:
+        """Ask again for what did not come."""
+        if self._recollection.is_open:
+            self._recollection.ask()
+            self._try_to_go_on()
+
+    def _ask_first(self, standing: Standing) -> None:
+        self.why_not = WITHOUT_VOTES
+        if standing is Standing.LOST:
+            self._tell(WITHOUT_VOTES)
+        self._recollection.begin(standing)
+
+    def _try_to_go_on(self) -> None:
+        recollection = self._recollection
+        if recollection.is_beyond_help and not self._was_alarmed:
+            self._was_alarmed = True
+            self._reject("beyond_help", self._validator)
+            self._tell(BEYOND_HELP)
+        if not recollection.is_open or not recollection.is_done():
+            return
+        listed = recollection.listed()
+        if self.standing is Standing.LOST:
+            self._has_recollected = True
+            self._voice.record(self._record(lost=False))
+            self._tell(VOTES_AGAIN)
+        recollection.end()
+        self.why_not = None
+        self._go_on(listed)
+
+    def _record(self, *, lost: bool) -> StandingRecord:
+        """What the journal has to know; numbers of lost votes are not given out again."""
+        self._voice.skip_to(self._replaced.get(self._journal.store_id, 0) + 1)
+        replaced = tuple(sorted(self._replaced.items()))
+        return StandingRecord(lost, replaced, self._voice.last_sequence + 1)
+
+    def _is_news(self, vote: Message) -> bool:
+        """Whether an own vote is of another journal, or from beyond the end of this one."""
+        return store_of(vote) != self._journal.store_id or (
+            sequence_of(vote) > self._voice.last_sequence
+        )
+
+    def _meet_if_genuine(self, peer: int, vote: Message) -> None:
+        if self._authenticator.is_genuine(vote):
+            self.meet(peer, vote)
+        else:
+            self._reject("bad_vote_signature", peer)
+
+    # --- what is remembered of others -------------------------------------------------------------
+
+    def _remember_peers(self, cast: Iterable[CastVote]) -> None:
+        """Read from certificates and journaled PREPAREs how far the peers' journals were."""
+        after = max(0, self._store.end - self._limits.remembered_decisions_max)
+        for _, instance in self._store.feed(after, self._limits.remembered_decisions_max):
+            decision = self._store.get(instance)
+            for commit in decision.certificate.commits if decision is not None else ():
+                self._remember_peer(commit)
+        for own in cast:
+            for prepare in own.own.prepares:
+                self._remember_peer(prepare)
+
+    def _remember_peer(self, vote: Message) -> None:
+        peer = self._peers.get(vote.source)
+        if peer is not None and (
+            peer.last_vote is None
+            or store_of(peer.last_vote) != store_of(vote)
+            or sequence_of(peer.last_vote) < sequence_of(vote)
+        ):
+            peer.last_vote = vote

@@ -1,0 +1,155 @@
+"""A node without its votes asks its peers before it votes (DESIGN, votes survive; HARDENING W7).
+
+Its key may have voted on what its journal does not hold, and must not contradict that. Each peer
+tells what it has open and which votes of the asker it holds; with n-f nodes heard, the asker itself
+included, and all pulled that they had decided, it votes again, except in the instances it was told
+of: there it takes only certificates and COMMIT quorums.
+
+A journal that has never voted and is not known to replace another asks too, but only for proof that
+votes were lost: a cluster that was killed in its very first instance must be able to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from qbft.core import InstanceId, Message
+from qbft.crypto.proposal import Proposal
+from qbft.records import Standing
+from qbft.replica.limits import ReplicaLimits
+from qbft.replica.narrow import as_instance
+from qbft.replica.outbox import Outbox
+from qbft.replica.peer import Peer
+from qbft.transport import Frame
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What one peer has told so far, page by page."""
+
+    next: int = 0
+    is_whole: bool = False
+    lost: bool = False
+    feed_end: int = 0
+    sources: dict[InstanceId, set[int]] = field(default_factory=dict)
+    listed: set[InstanceId] = field(default_factory=set)
+    """Instances for which it gave a reason; only they count."""
+
+
+class Recollection:
+    """What the peers remember of this node's votes, while it does not vote.
+
+    `is_genuine(vote)` and `is_authorised(proposal)` tell what counts as a reason to be careful with
+    an instance, `has_read(peer, position)` whether that peer's feed was pulled up to there.
+    """
+
+    def __init__(
+        self,
+        peers: Mapping[int, Peer],
+        *,
+        validator: int,
+        faulty: int,
+        limits: ReplicaLimits,
+        outbox: Outbox,
+        is_genuine: Callable[[Message], bool],
+        is_authorised: Callable[[Proposal], bool],
+        has_read: Callable[[int, int], bool],
+    ) -> None:
+        self._peers = peers
+        self._validator = validator
+        self._faulty = faulty
+        self._limits = limits
+        self._outbox = outbox
+        self._is_genuine = is_genuine
+        self._is_authorised = is_authorised
+        self._has_read = has_read
+        self._answers: dict[int, _Answer] = {}
+        self.standing = Standing.COMPLETE
+
+    def begin(self, standing: Standing) -> None:
+        """Ask everybody; this node does not vote until `is_done`."""
+        self.standing = standing
+        self._answers = {peer: _Answer() for peer in self._peers}
+        self.ask()
+
+    def end(self) -> None:
+        """This node votes again."""
+        self.standing = Standing.COMPLETE
+        self._answers = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this node must not vote."""
+        return self.standing is not Standing.COMPLETE
+
+    def ask(self) -> None:
+        """Ask each peer for the next page of what it has not told yet."""
+        for peer in self._answers:
+            self.ask_one(peer)
+
+    def ask_one(self, peer: int) -> None:
+        """Ask a peer, if it has not told everything."""
+        answer = self._answers.get(peer)
+        if answer is not None and not answer.is_whole:
+            self._outbox.to(peer).memory_wanted = answer.next
+
+    def take(self, peer: int, frame: Frame) -> Iterator[int]:
+        """Take a page with its reasons; yields the cost of each part, in signature checks."""
+        page, answer = frame.memory, self._answers.get(peer)
+        if page is None or answer is None or answer.is_whole or page.after != answer.next:
+            yield 1
+            return
+        for vote in frame.relayed:
+            if self._is_genuine(vote):
+                self._note(answer, vote)
+            yield 2 + len(vote.justification)
+        for proposal in frame.proposals:
+            if self._is_authorised(proposal):
+                answer.listed.add(proposal.instance)
+            yield 2
+        if len(answer.listed) > self._limits.memory_instances_per_peer_max:
+            return  # its list is no list of what is open; it is never whole
+        answer.next = max(page.next, answer.next + 1)
+        answer.is_whole = page.is_last
+        answer.lost = page.lost
+        answer.feed_end = max(answer.feed_end, page.feed_end)
+        self.ask_one(peer)
+
+    def _note(self, answer: _Answer, vote: Message) -> None:
+        """An own vote is a reason; so are votes of F+1 others, of which one is honest."""
+        instance = as_instance(vote.instance)
+        sources = answer.sources.setdefault(instance, set())
+        sources.add(vote.source)
+        if vote.source == self._validator or len(sources) > self._faulty:
+            answer.listed.add(instance)
+
+    @property
+    def is_beyond_help(self) -> bool:
+        """Whether more nodes have lost their votes than may be faulty: an operator must act (K25).
+
+        Unless nobody remembers anything: then nothing has been lost.
+        """
+        whole = [answer for answer in self._answers.values() if answer.is_whole]
+        lost = 1 + sum(answer.lost for answer in whole)
+        return self.standing is Standing.LOST and lost > self._faulty
+
+    def is_done(self) -> bool:
+        """Whether this node may vote again, except in the instances that were `listed`."""
+        whole = [(peer, answer) for peer, answer in self._answers.items() if answer.is_whole]
+        if self.standing is Standing.LOST:
+            if self.is_beyond_help:
+                return False
+            whole = [
+                (peer, answer)
+                for peer, answer in whole
+                if not answer.lost and self._has_read(peer, answer.feed_end)
+            ]
+        nodes = len(self._peers) + 1
+        return 1 + len(whole) >= nodes - self._faulty
+
+    def listed(self) -> list[InstanceId]:
+        """The instances in which this node may have voted, or could have."""
+        if self.standing is not Standing.LOST:
+            return []
+        return sorted({i for answer in self._answers.values() for i in answer.listed})

@@ -1,0 +1,85 @@
+"""What this node tells a peer that is without its votes (DESIGN, votes survive; HARDENING W7).
+
+Page by page, each undecided instance that is open here or in which this node holds a vote of the
+asker, with a reason that the asker can check: a vote of its own, the proposal, or votes of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qbft.core import InstanceId, Message
+from qbft.crypto.proposal import Proposal
+from qbft.replica.budget import cost_of
+from qbft.replica.held import HeldVotes
+from qbft.replica.limits import ReplicaLimits
+from qbft.replica.open_instance import OpenInstance
+from qbft.replica.outbox import Outbox
+from qbft.replica.peer import Peer
+from qbft.replica.protocols import DecisionStore
+from qbft.transport import Frame, Memory
+
+Reason = tuple[tuple[Message, ...], tuple[Proposal, ...]]
+
+
+class Witness:
+    """Answers from the open instances and the held votes."""
+
+    def __init__(
+        self,
+        opens: Mapping[InstanceId, OpenInstance],
+        held: HeldVotes,
+        store: DecisionStore,
+        limits: ReplicaLimits,
+        outbox: Outbox,
+    ) -> None:
+        self._opens = opens
+        self._held = held
+        self._store = store
+        self._limits = limits
+        self._outbox = outbox
+
+    def tell(self, peer: Peer, after: int, now_ms: int, *, lost: bool) -> int:
+        """Send one page, of the list as it was when the first was asked for; gives what it cost.
+
+        `lost`: this node is without its own votes too. What it costs is paced: what is not answered
+        has to be asked for again.
+        """
+        if not peer.pulls.take(now_ms, self._limits.memory_page_bytes):
+            return 1
+        if after == 0:
+            held = self._held.instances_of(peer.index)
+            instances = sorted(self._opens.keys() | held.keys())
+            peer.testimony = [(instance, held.get(instance)) for instance in instances]
+        relayed: list[Message] = []
+        proposals: list[Proposal] = []
+        position, size = after, 0
+        while position < len(peer.testimony) and (
+            size < self._limits.memory_page_bytes
+            and position - after < self._limits.memory_page_max
+        ):
+            votes, values = self._reason(peer.index, *peer.testimony[position])
+            relayed += votes
+            proposals += values
+            size += sum(map(cost_of, votes))
+            size += sum(len(proposal.value) for proposal in values)
+            position += 1
+        is_last = position >= len(peer.testimony)
+        page = Memory(after, position, is_last, lost, self._store.end)
+        self._outbox.add(
+            peer.index, Frame(relayed=tuple(relayed), proposals=tuple(proposals), memory=page)
+        )
+        return 1 + position - after
+
+    def _reason(self, asker: int, instance: InstanceId, held: Message | None) -> Reason:
+        """Why the asker should be careful with an instance; nothing if it is decided by now."""
+        opened = self._opens.get(instance)
+        if opened is None:
+            return ((held,) if held is not None else (), ())
+        own = opened.heard_from(asker)
+        if own:
+            return (own[:1], ())
+        proposal = opened.known_proposal()
+        if proposal is not None:
+            return ((), (proposal,))
+        return (opened.heard_round_changes(), ())

@@ -1,0 +1,441 @@
+"""A node without its votes (HARDENING W7, W8; SCENARIOS K24 to K27; DESIGN, votes survive)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from replica_builders import (
+    COMMIT,
+    PP,
+    PREPARE,
+    Rig,
+    carry,
+    certificate,
+    instance,
+    kinds,
+    link_all,
+    new_disk,
+    own_section,
+    proposal,
+    records_of,
+    round_change,
+    run_now,
+    sent_to,
+    vote,
+    votes,
+)
+
+from qbft.core import InstanceId
+from qbft.errors import JournalError
+from qbft.records import QuarantineRecord, Standing, StandingRecord
+from qbft.replica.limits import ReplicaLimits
+from qbft.replica.lost_votes import BEYOND_HELP, TWO_OF_ONE_KEY, VOTES_AGAIN, WITHOUT_VOTES
+from qbft.replica.policy import TopicPolicy
+from qbft.sim.disk import SimDisk
+from qbft.transport import FeedPage, Frame, Memory
+
+V, W = proposal(b"v"), proposal(b"w", 4)
+
+
+class UnvotedDisk(SimDisk):
+    """A disk of `qbft init`: empty, and it does not replace another."""
+
+    @property
+    def standing(self) -> Standing:
+        """Unvoted until there is a vote."""
+        found = super().standing
+        if found is Standing.COMPLETE and self.next_sequence == 1:
+            return Standing.UNVOTED
+        return found
+
+
+def unvoted_disk(index: int) -> UnvotedDisk:
+    """Such a disk."""
+    return UnvotedDisk(bytes([index]) * 16, lambda label, records: None)
+
+
+def replaced_disk(index: int) -> SimDisk:
+    """A disk of `qbft init --replace`."""
+    disk = new_disk(index)
+    run_now(disk.commit([StandingRecord(lost=True)]))
+    return disk
+
+
+def lost_rig(nodes: int = 4, **options: Any) -> Rig:
+    """Validator 1 after its disk was replaced, linked to all."""
+    rig = Rig(1, nodes, disk=replaced_disk(1), **options)
+    rig.replica.recover(0)
+    for peer in range(nodes):
+        if peer != 1:
+            rig.replica.link_up(peer, 0)
+    rig.turn()
+    return rig
+
+
+def page(after: int = 0, next_: int = 0, **changes: Any) -> Memory:
+    """The only page of a peer that has nothing open."""
+    return Memory(
+        **{"after": after, "next": next_, "is_last": True, "lost": False, "feed_end": 0} | changes
+    )
+
+
+def answer_all(rig: Rig, *peers: int, **parts: Any) -> None:
+    """Let these peers tell everything in one page."""
+    for peer in peers:
+        rig.receive(peer, Frame(memory=page(), **parts))
+
+
+def is_voting(rig: Rig) -> bool:
+    """Whether it votes, as it says."""
+    return rig.replica.status().voting
+
+
+def test_a_node_without_votes_asks_everybody_and_does_not_vote() -> None:
+    """K24: no vote, whatever comes; it says so loudly, and refuses its clients."""
+    rig = lost_rig()
+    assert not is_voting(rig)
+    assert rig.told == [WITHOUT_VOTES]
+    for peer in (0, 2, 3):
+        assert [f.memory_wanted for t in rig.turns for to, f in t.frames if to == peer] == [0]
+    rig.receive(0, own_section(vote(PP, 0, V), proposals=(V,)))
+    for source in (2, 3):
+        rig.receive(source, own_section(vote(PREPARE, source, V), round_change(source, 2)))
+    rig.wait(5_000)
+    assert kinds(rig.turns) == []
+    with pytest.raises(JournalError, match="does not vote yet"):
+        rig.replica.propose(V, rig.now)
+
+
+def test_it_asks_again_until_it_is_answered() -> None:
+    """An answer may get lost, and a link may come up later."""
+    rig = lost_rig()
+    turns = rig.wait(1_200)
+    asked = [f.memory_wanted for t in turns for to, f in t.frames if to == 2]
+    assert asked.count(0) >= 2
+
+
+def test_with_n_minus_f_answers_it_votes_again() -> None:
+    """DESIGN, votes survive: itself included; what came meanwhile is asked for again."""
+    rig = lost_rig()
+    rig.receive(0, own_section(vote(PP, 0, V), proposals=(V,)))
+    answer_all(rig, 0)
+    assert not is_voting(rig)
+    answer_all(rig, 2)
+    assert is_voting(rig)
+    assert rig.told[-1] == VOTES_AGAIN
+    assert rig.disk.standing is Standing.COMPLETE
+    assert instance() in sent_to(rig.wait(600), 0, "wanted_decisions")
+    rig.receive(0, own_section(vote(PP, 0, V), proposals=(V,)))
+    assert kinds(rig.turns) == [("PREPARE", 1)]
+
+
+def test_it_never_votes_in_what_it_was_told_of() -> None:
+    """There it runs no engine, after a restart neither, and takes a quorum of COMMITs."""
+    rig = lost_rig()
+    rig.receive(0, Frame(memory=page(), proposals=(V,)))
+    rig.receive(2, Frame(memory=page(), relayed=(vote(PREPARE, 1, W),)))
+    assert is_voting(rig)
+    kept_out = [
+        r.instance for r in records_of(rig.turns, lambda r: isinstance(r, QuarantineRecord))
+    ]
+    assert sorted(kept_out) == [V.instance, W.instance]
+    for life in (rig, rig.restart()):
+        life.receive(0, own_section(vote(PP, 0, V), proposals=(V,)))
+        life.receive(0, own_section(vote(PP, 0, W), proposals=(W,)))
+        life.wait(3_000)
+        assert kinds(life.turns) == []
+        assert is_voting(life)
+    for source in (0, 2, 3):
+        life.receive(source, own_section(vote(COMMIT, source, V)))
+    life.receive(2, proposals=(V,))
+    assert life.disk.get(V.instance).value == b"v"
+
+
+def test_it_first_pulls_what_the_others_had_decided() -> None:
+    """DESIGN: a decision of an instance that it has not heard of would be contradicted."""
+    rig = lost_rig()
+    for peer in (0, 2):
+        rig.receive(peer, Frame(memory=page(feed_end=1), feed_page=None))
+        rig.receive(peer, feed_page=FeedPage(1, 1, (V.instance,)))
+    assert not is_voting(rig)
+    rig.receive(2, certificates=(certificate(V, (0, 2, 3)),), proposals=(V,))
+    rig.wait(600)
+    assert is_voting(rig)
+
+
+def test_a_reason_is_needed_for_each_instance() -> None:
+    """A liar cannot keep it out of instances of a guarded prefix, nor by one vote of its own."""
+    guarded = TopicPolicy(proposers=frozenset({b"p" * 32}))
+    rig = lost_rig(policies=lambda topic: guarded)
+    rig.receive(3, Frame(memory=page(), proposals=(V,), relayed=(vote(PREPARE, 3, W),)))
+    answer_all(rig, 0)
+    assert is_voting(rig)
+    assert records_of(rig.turns, lambda r: isinstance(r, QuarantineRecord)) == []
+
+
+def test_votes_of_f_plus_1_are_a_reason() -> None:
+    """An instance that ROUND-CHANGEs opened has no proposal to show."""
+    rig = lost_rig()
+    changes = tuple(round_change(source, 2) for source in (2, 3))
+    rig.receive(3, Frame(memory=page(), relayed=changes))
+    answer_all(rig, 0)
+    (kept_out,) = records_of(rig.turns, lambda r: isinstance(r, QuarantineRecord))
+    assert kept_out.instance == instance()
+
+
+def test_an_endless_list_is_no_answer() -> None:
+    """Bounds: a liar is asked page after page, and others end the asking."""
+    rig = lost_rig(limits=ReplicaLimits(memory_instances_per_peer_max=8))
+    for start in range(20):
+        listed = (proposal(b"x", 100 + start),)
+        rig.receive(3, Frame(memory=page(start, start + 1, is_last=False), proposals=listed))
+    answer_all(rig, 0)
+    assert not is_voting(rig)
+    answer_all(rig, 2)
+    assert is_voting(rig)
+
+
+def test_pages_come_in_order() -> None:
+    """A page that was not asked for next tells nothing."""
+    rig = lost_rig()
+    for peer in (0, 2):
+        rig.receive(peer, Frame(memory=page(64, 65)))
+    assert not is_voting(rig)
+    for peer in (0, 2):
+        turn = rig.receive(peer, Frame(memory=page(0, 64, is_last=False)))
+        assert [f.memory_wanted for to, f in turn.frames if to == peer] == [64]
+        rig.receive(peer, Frame(memory=page(64, 65)))
+    assert is_voting(rig)
+
+
+def test_more_lost_nodes_than_may_be_faulty_do_not_vote() -> None:
+    """K25: an alarm, and no silent voting; each of two that lost their disks sees the other."""
+    rig = lost_rig()
+    answer_all(rig, 0, 2)
+    assert is_voting(rig)
+    rig = lost_rig()
+    rig.receive(3, Frame(memory=page(lost=True)))
+    answer_all(rig, 0, 2)
+    rig.wait(2_000)
+    assert not is_voting(rig)
+    assert BEYOND_HELP in rig.told
+    assert ("beyond_help", 1) in rig.rejected
+
+
+def voted_rig() -> Rig:
+    """Validator 1, which has PREPAREd v."""
+    rig = Rig(1)
+    rig.receive(0, own_section(vote(PP, 0, V), proposals=(V,)))
+    assert kinds(rig.turns) == [("PREPARE", 1)]
+    return rig
+
+
+def test_a_vote_from_beyond_the_journal_shows_that_it_is_an_old_copy() -> None:
+    """K26: restored from a backup; the peer's hello proves it. It stops at once, and asks."""
+    rig = voted_rig()
+    proof = vote(COMMIT, 1, W, sequence=50)
+    rig.replica.hear_hello(2, bytes(16), 0, proof, rig.now)
+    turns = [rig.turn()]
+    assert not is_voting(rig)
+    assert rig.told == [WITHOUT_VOTES]
+    (standing,) = records_of(turns, lambda r: isinstance(r, StandingRecord))
+    assert standing.lost
+    assert rig.replica.status().open_instances == 0
+    rig.wait(3_000)
+    assert kinds(rig.turns) == [("PREPARE", 1)]
+    again = rig.restart()
+    assert not is_voting(again)
+    for life in (rig, again):
+        answer_all(life, 0, 2)
+        assert is_voting(life)
+
+
+def test_what_it_had_voted_on_when_votes_were_lost_is_left_alone() -> None:
+    """K26: there may be later votes in these very instances."""
+    rig = voted_rig()
+    rig.receive(2, relayed=(vote(PREPARE, 1, W, sequence=50),))
+    assert not is_voting(rig)
+    answer_all(rig, 0, 2)
+    kept_out = [
+        r.instance for r in records_of(rig.turns, lambda r: isinstance(r, QuarantineRecord))
+    ]
+    assert kept_out == [V.instance]
+    rig.wait(3_000)
+    assert kinds(rig.turns) == [("PREPARE", 1)]
+
+
+def test_proof_that_is_known_proves_nothing_new() -> None:
+    """Liars must not mute a node for ever by replaying its lost votes."""
+    rig = lost_rig()
+    old = vote(COMMIT, 1, W, sequence=50)
+    rig.replica.hear_hello(2, bytes(16), 0, old, rig.now)
+    answer_all(rig, 0, 2)
+    assert is_voting(rig)
+    rig.replica.hear_hello(2, bytes(16), 0, old, rig.now)
+    rig.receive(3, relayed=(old,))
+    assert is_voting(rig)
+    again = rig.restart()
+    again.receive(3, relayed=(old,))
+    assert is_voting(again)
+
+
+def test_a_forged_proof_proves_nothing() -> None:
+    """Only a vote with this node's own signature counts."""
+    rig = voted_rig()
+    forged = vote(COMMIT, 1, W, sequence=50)
+    forged.proof.signature = vote(COMMIT, 3, W).proof.signature
+    rig.replica.hear_hello(2, bytes(16), 0, forged, rig.now)
+    rig.receive(3, relayed=(forged,))
+    assert is_voting(rig)
+    assert ("bad_vote_signature", 2) in rig.rejected
+
+
+def test_own_votes_that_are_known_prove_nothing() -> None:
+    """What peers remember of it is as a rule what its journal holds."""
+    rig = voted_rig()
+    rig.replica.hear_hello(2, bytes(16), 0, vote(PREPARE, 1, V, sequence=1), rig.now)
+    rig.receive(2, relayed=(vote(PREPARE, 1, V),))
+    assert is_voting(rig)
+
+
+def test_two_processes_with_one_key() -> None:
+    """K27, W8: asking once may cure a restored disk; if it happens again, another process votes."""
+    rig = voted_rig()
+    rig.receive(2, relayed=(vote(PREPARE, 1, W, sequence=50),))
+    answer_all(rig, 0, 2)
+    assert is_voting(rig)
+    rig.receive(2, relayed=(vote(PREPARE, 1, proposal(b"x", 8), sequence=51),))
+    assert not is_voting(rig)
+    assert rig.told[-1] == TWO_OF_ONE_KEY
+    answer_all(rig, 0, 2, 3)
+    rig.wait(2_000)
+    assert not is_voting(rig)
+    rig.receive(2, certificates=(certificate(V, (0, 2, 3)),), proposals=(V,))
+    assert rig.disk.get(V.instance) is not None
+
+
+def test_numbers_of_lost_votes_are_not_given_out_again() -> None:
+    """Every vote has its own number in its journal (DESIGN, signatures)."""
+    rig = voted_rig()
+    rig.receive(2, relayed=(vote(COMMIT, 1, W, sequence=50),))
+    answer_all(rig, 0, 2)
+    rig.receive(3, own_section(vote(PP, 3, proposal(b"y", 3)), proposals=(proposal(b"y", 3),)))
+    assert rig.disk.next_sequence == 52
+
+
+# --- a new cluster --------------------------------------------------------------------------------
+
+
+def new_cluster() -> list[Rig]:
+    """Four nodes that never voted, and are linked."""
+    rigs = [Rig(index, disk=unvoted_disk(index)) for index in range(4)]
+    for rig in rigs:
+        rig.replica.recover(rig.now)
+    link_all(rigs)
+    return rigs
+
+
+def test_a_new_cluster_asks_and_goes_on() -> None:
+    """W7: a journal without votes may be an older copy, so that its node asks before it votes."""
+    rigs = new_cluster()
+    assert not any(map(is_voting, rigs))
+    for _ in range(3):
+        carry(rigs, 10)
+    assert all(map(is_voting, rigs))
+    rigs[2].receive(0, proposals=(V,))
+    for _ in range(20):
+        carry(rigs, 100)
+    assert {rig.disk.get(V.instance).value for rig in rigs} == {b"v"}
+
+
+def test_a_new_cluster_that_is_killed_in_its_first_instance_goes_on() -> None:
+    """K15: one had voted, the others not yet; nobody is kept out of the instance."""
+    rigs = new_cluster()
+    for _ in range(3):
+        carry(rigs, 10)
+    leader = rigs[0]
+    leader.receive(2, proposals=(V,))
+    assert ("PRE_PREPARE", 1) in kinds(leader.turns)
+    rigs = [rig.restart() for rig in rigs]
+    link_all(rigs)
+    for _ in range(40):
+        carry(rigs, 100)
+    assert {rig.disk.get(V.instance).value for rig in rigs} == {b"v"}
+
+
+def test_a_copy_from_before_the_first_vote_is_found_out() -> None:
+    """K26: the folder as `init` made it, restored; a peer holds a vote of the one that is lost."""
+    rig = Rig(1, disk=unvoted_disk(1))
+    rig.replica.recover(0)
+    rig.receive(2, Frame(memory=page(), relayed=(vote(PREPARE, 1, W),)))
+    assert rig.told == [WITHOUT_VOTES]
+    assert rig.replica.status().standing is Standing.LOST
+    answer_all(rig, 0, 3)
+    assert is_voting(rig)
+
+
+# --- what a peer tells ----------------------------------------------------------------------------
+
+
+def memories(rig: Rig, peer: int) -> list[Frame]:
+    """The pages that were sent to a peer."""
+    return [f for turn in rig.turns for to, f in turn.frames if to == peer and f.memory is not None]
+
+
+def test_a_witness_lists_what_is_open_and_what_it_holds_of_the_asker() -> None:
+    """Each with a reason: the asker's own vote, else the proposal, else ROUND-CHANGEs."""
+    rig = Rig(1)
+    rig.receive(0, proposals=(V, W))
+    rig.receive(3, own_section(vote(PREPARE, 3, W)))
+    rig.receive(3, own_section(vote(PREPARE, 3, proposal(b"h", 9))))
+    changed = InstanceId("t", 12)
+    for source in (0, 2):
+        rig.receive(source, own_section(round_change(source, 2, changed)))
+    rig.receive(3, memory_wanted=0)
+    (frame,) = memories(rig, 3)
+    assert frame.memory == Memory(0, 4, True, False, 0)
+    assert frame.proposals == (V,)
+    by_instance = {(m.instance.height, m.source) for m in frame.relayed}
+    assert by_instance == {(4, 3), (9, 3), (12, 0), (12, 2)}
+
+
+def test_a_witness_tells_page_by_page_at_a_pace() -> None:
+    """Bounds: a page is small, and asking all the time gets no more."""
+    rig = Rig(
+        1,
+        limits=ReplicaLimits(memory_page_max=2, pull_bytes_burst_max=1 << 20, pull_bytes_per_ms=1),
+    )
+    rig.receive(0, proposals=tuple(proposal(b"v", height) for height in range(5)))
+    position = 0
+    for _ in range(3):
+        rig.receive(3, memory_wanted=position)
+        position = memories(rig, 3)[-1].memory.next
+    assert [f.memory.is_last for f in memories(rig, 3)] == [False, False, True]
+    for _ in range(100):
+        rig.receive(3, memory_wanted=0)
+    assert len(memories(rig, 3)) <= 8
+
+
+def test_a_node_remembers_its_peers_from_certificates() -> None:
+    """W7: after a restart too it can prove to a peer how far that one's journal was."""
+    rig = Rig(1)
+    rig.receive(0, certificates=(certificate(V, (0, 2, 3)),), proposals=(V,))
+    assert rig.replica.known_of(2) == (0, None)
+    newest = vote(PREPARE, 2, W, sequence=9)
+    rig.receive(2, own_section(newest))
+    assert rig.replica.known_of(2) == (0, newest)
+    again = rig.restart()
+    assert again.replica.known_of(2)[1] == vote(COMMIT, 2, V)
+
+
+def test_a_hello_says_what_was_received() -> None:
+    """DESIGN 4, hello: so that a link that comes up again repeats nothing that is known."""
+    rig = voted_rig()
+    rig.replica.hear_hello(3, bytes(16), 1, None, rig.now)
+    rig.replica.link_up(3, rig.now)
+    assert sent_to(rig.turn(), 3, "relayed") == []
+    rig.receive(0, relayed=votes(PREPARE, (0,), V), covers=7)
+    assert rig.replica.known_of(0)[0] == 7
+    rig.replica.hear_hello(0, b"other store 0123", 0, None, rig.now)
+    assert rig.replica.known_of(0)[0] == 0
