@@ -10,7 +10,7 @@ from qbft.wire.decisions import (
     encode_certificate,
     encode_decision,
 )
-from qbft.wire.frames import Decoded, decode_frame, encode_frame
+from qbft.wire.frames import Decoded, decode_frame, decode_in_steps, encode_frame
 from qbft.wire.hello import Hello, Remembered, decode_hello, encode_hello
 from qbft.wire.journal import decode_journal_commit, encode_journal_commit
 from qbft.wire.limits import WireLimits
@@ -29,6 +29,7 @@ __all__ = [
     "decode_decision",
     "decode_frame",
     "decode_hello",
+    "decode_in_steps",
     "decode_journal_commit",
     "encode_certificate",
     "encode_decision",

@@ -6,8 +6,8 @@ What arrives is checked in the order of what it costs: size, parsing, counts, th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
@@ -27,7 +27,7 @@ from qbft.wire.build import (
     fill_signed,
     fill_vote,
 )
-from qbft.wire.limits import LIMITS_DEFAULT, SEQUENCE_MAX, WireLimits
+from qbft.wire.limits import LIMITS_DEFAULT, SEQUENCE_MAX, STEP_ELEMENTS, WireLimits
 from qbft.wire.parse import (
     Refused,
     certificate_of,
@@ -45,6 +45,8 @@ from qbft.wire.v1 import peer_pb2
 
 From = TypeVar("From")
 To = TypeVar("To")
+_OwnVotes = tuple[tuple[Message, ...], BatchHeader | None]
+_NO_VOTES: _OwnVotes = ((), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Decoded:
 
     frame: Frame | None
     rejects: tuple[RejectReason, ...] = ()
+    elements: int = field(default=0, compare=False)
+    """Elements that were read, nested ones included: what reading the frame has cost."""
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -90,11 +94,28 @@ def encode_frame(frame: Frame) -> bytes:
 def decode_frame(
     data: bytes, peer: int, roster: Roster, limits: WireLimits = LIMITS_DEFAULT
 ) -> Decoded:
+    """Read what a peer sent, in one go; see `decode_in_steps`."""
+    steps = decode_in_steps(data, peer, roster, limits)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            decoded: Decoded = end.value
+            return decoded
+
+
+def decode_in_steps(
+    data: bytes, peer: int, roster: Roster, limits: WireLimits = LIMITS_DEFAULT
+) -> Generator[None, None, Decoded]:
     """Read what a peer sent; never raises, whatever the bytes are.
 
     What is bad is left out and counted: an element of a section alone, a section above its count as
     a whole, and the own-vote section as a whole too, since its one signature covers all of it. With
     a vote of another validator in the own-vote section, the whole frame is refused (SCENARIOS F15).
+    After `rejects_max` of them the rest of the frame's lists is not looked at any more.
+
+    A full frame takes tens of milliseconds, so it pauses after every `STEP_ELEMENTS` of them, for
+    the caller to let due timers run (DESIGN, async).
 
     Args:
         data: one message of the peer's stream.
@@ -113,44 +134,57 @@ def decode_frame(
         return Decoded(None, (RejectReason.MALFORMED,))
     reader = _Reader(roster, limits)
     try:
-        frame = reader.read(message.frame, peer)
+        frame = yield from reader.read(message.frame, peer)
     except Refused as refused:
         return Decoded(None, (refused.reason,))
-    return Decoded(frame, tuple(reader.rejects))
+    return Decoded(frame, tuple(reader.rejects), reader.elements)
 
 
 class _Reader:
     """Reads one frame, and collects the reasons for what it leaves out."""
 
-    __slots__ = ("_limits", "_nodes", "_quorum", "_votes_left", "rejects")
+    __slots__ = (
+        "_limits",
+        "_nodes",
+        "_pause_at",
+        "_quorum",
+        "_votes_left",
+        "elements",
+        "rejects",
+    )
 
     def __init__(self, roster: Roster, limits: WireLimits) -> None:
         self._nodes = roster.nodes
         self._quorum = roster.quorum
         self._limits = limits
         self._votes_left = limits.votes_total_max
+        self._pause_at = STEP_ELEMENTS
+        self.elements = 0
         self.rejects: list[RejectReason] = []
 
-    def read(self, frame: peer_pb2.Frame, peer: int) -> Frame:
-        """Read all sections.
+    def read(self, frame: peer_pb2.Frame, peer: int) -> Generator[None, None, Frame]:
+        """Read all sections, pausing now and then.
 
         Raises:
             Refused: the frame as a whole.
         """
         limits = self._limits
-        votes, batch = self._read_own(frame.own, peer) if frame.HasField("own") else ((), None)
-        relayed = self._read_relayed(frame.relayed)
+        each = self._read_each
+        votes, batch = _NO_VOTES
+        if frame.HasField("own"):
+            votes, batch = yield from self._read_own(frame.own, peer)
+        relayed = yield from self._read_relayed(frame.relayed)
         are_votes_whole = not self.rejects
-        proposals = self._read_each(frame.proposals, limits.proposals_max, self._proposal_of)
+        proposals = yield from each(frame.proposals, limits.proposals_max, self._proposal_of)
         are_reasons_whole = not self.rejects
         return Frame(
             votes,
             batch,
             relayed,
             proposals,
-            self._read_each(frame.certificates, limits.certificates_max, self._certificate_of),
-            self._read_each(frame.wanted_values, limits.wanted_values_max, _wanted_value_of),
-            self._read_each(frame.wanted_decisions, limits.wanted_decisions_max, instance_of),
+            (yield from each(frame.certificates, limits.certificates_max, self._certificate_of)),
+            (yield from each(frame.wanted_values, limits.wanted_values_max, _wanted_value_of)),
+            (yield from each(frame.wanted_decisions, limits.wanted_decisions_max, instance_of)),
             self._read_one(frame.feed_request, _feed_request_of)
             if frame.HasField("feed_request")
             else None,
@@ -167,30 +201,35 @@ class _Reader:
             else None,
         )
 
-    def _read_own(
-        self, own: peer_pb2.OwnSection, peer: int
-    ) -> tuple[tuple[Message, ...], BatchHeader | None]:
+    def _read_own(self, own: peer_pb2.OwnSection, peer: int) -> Generator[None, None, _OwnVotes]:
         """Read the own-vote section: all of it or nothing."""
         votes = own.votes
         if not self._have_room_for(votes, self._limits.votes_max):
             self.rejects.append(RejectReason.TOO_MANY)
-            return (), None
+            return _NO_VOTES
         for entry in votes:
             if entry.vote.source != peer:
                 raise Refused(RejectReason.WRONG_SENDER)
         try:
             header = header_of(own.store_id, own.sequence, own.signature, len(votes))
-            return tuple(map(self._own_vote_of, votes)), header
+            kept = []
+            for vote in votes:
+                if self._is_pause_due():
+                    yield
+                kept.append(self._own_vote_of(vote))
         except Refused as refused:
             self.rejects.append(refused.reason)
-            return (), None
+            return _NO_VOTES
+        return tuple(kept), header
 
-    def _read_relayed(self, votes: Sequence[pb.SignedVote]) -> tuple[Message, ...]:
+    def _read_relayed(
+        self, votes: Sequence[pb.SignedVote]
+    ) -> Generator[None, None, tuple[Message, ...]]:
         count_max = self._limits.relayed_max
         if not self._have_room_for(votes, count_max):
             self.rejects.append(RejectReason.TOO_MANY)
             return ()
-        return self._read_each(votes, count_max, self._relayed_vote_of)
+        return (yield from self._read_each(votes, count_max, self._relayed_vote_of))
 
     def _have_room_for(self, votes: Sequence[pb.SignedVote], count_max: int) -> bool:
         """Whether a section's votes, nested ones included, are not too many; builds nothing."""
@@ -206,7 +245,7 @@ class _Reader:
 
     def _read_each(
         self, items: Sequence[From], count_max: int, read: Callable[[From], To]
-    ) -> tuple[To, ...]:
+    ) -> Generator[None, None, tuple[To, ...]]:
         """Read a section element by element, without those that are bad."""
         if not items:
             return ()
@@ -215,11 +254,23 @@ class _Reader:
             return ()
         kept = []
         for item in items:
+            if len(self.rejects) >= self._limits.rejects_max:
+                break
+            if self._is_pause_due():
+                yield
             try:
                 kept.append(read(item))
             except Refused as refused:
                 self.rejects.append(refused.reason)
         return tuple(kept)
+
+    def _is_pause_due(self) -> bool:
+        """Count an element that is about to be read; whether enough were since the last pause."""
+        self.elements += 1
+        if self.elements < self._pause_at:
+            return False
+        self._pause_at = self.elements + STEP_ELEMENTS
+        return True
 
     def _read_one(self, item: From, read: Callable[[From], To]) -> To | None:
         try:
@@ -235,9 +286,11 @@ class _Reader:
         return 0
 
     def _own_vote_of(self, message: pb.SignedVote) -> Message:
+        self.elements += len(message.justification)
         return self._shaped(own_vote_of(message, 2 * self._nodes))
 
     def _relayed_vote_of(self, message: pb.SignedVote) -> Message:
+        self.elements += len(message.justification)
         return self._shaped(signed_vote_of(message, 2 * self._nodes))
 
     def _shaped(self, vote: Message) -> Message:
@@ -252,6 +305,7 @@ class _Reader:
     def _certificate_of(self, message: pb.Certificate) -> Certificate:
         if len(message.commits) < self._quorum:
             raise Refused(RejectReason.BAD_CERTIFICATE)
+        self.elements += len(message.commits)
         return certificate_of(message, self._nodes)
 
     def _feed_page_of(self, message: peer_pb2.FeedPage) -> FeedPage:
@@ -259,6 +313,7 @@ class _Reader:
             raise Refused(RejectReason.MALFORMED)
         if len(message.instances) > self._limits.feed_instances_max:
             raise Refused(RejectReason.TOO_MANY)
+        self.elements += len(message.instances)
         instances = tuple(map(instance_of, message.instances))
         return FeedPage(message.position, message.end, instances)
 

@@ -21,12 +21,16 @@ HELLO_BYTES_MAX = 16 << 10
 INSTANCES_CACHED_MAX = 16_384
 """Instance ids kept, so that the votes of one instance share one object."""
 
+STEP_ELEMENTS = 512
+"""Elements of a frame, nested ones included, that are read at one go: about 5 ms."""
+
 
 @dataclass(frozen=True, slots=True)
 class WireLimits:
     """What one frame may hold. Sections over their count are dropped and reported as a whole.
 
-    Counts are far above what a correct node sends; what a frame can cost is bounded by its bytes.
+    Counts are far above what a correct node sends; what a frame can cost is bounded by its bytes,
+    and what it can cost at one go by `STEP_ELEMENTS`.
     """
 
     value_bytes_max: int = 1 << 20
@@ -47,6 +51,10 @@ class WireLimits:
     wanted_values_max: int = 4_096
     wanted_decisions_max: int = 4_096
     feed_instances_max: int = 4_096
+
+    rejects_max: int = 64
+    """Elements refused of one frame, after which the rest of its lists is left out unseen: a
+    correct node sends none, and each costs more to count than to read."""
 
 
 LIMITS_DEFAULT = WireLimits()

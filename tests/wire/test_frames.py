@@ -31,7 +31,15 @@ from qbft.core import Proof
 from qbft.crypto.proposal import Proposal
 from qbft.errors import InvariantViolation
 from qbft.transport import FeedPage, Frame, Memory
-from qbft.wire import Decoded, RejectReason, WireLimits, decode_frame, encode_frame
+from qbft.wire import (
+    Decoded,
+    RejectReason,
+    WireLimits,
+    decode_frame,
+    decode_in_steps,
+    encode_frame,
+)
+from qbft.wire.limits import STEP_ELEMENTS
 from qbft.wire.v1 import messages_pb2, peer_pb2
 
 R = RejectReason
@@ -449,6 +457,46 @@ def test_nested_votes_count_too() -> None:
     neither = replace(dropped, votes=(), batch=None)
     assert decode(data, votes_total_max=2).rejects == (R.TOO_MANY, R.TOO_MANY)
     assert decode(data, votes_total_max=2).frame == neither
+
+
+def test_a_full_frame_is_read_in_steps() -> None:
+    """DESIGN, async: a due timer waits at most 50 ms, and a full frame takes longer to read.
+
+    So reading pauses, at the latest after so many votes, nested ones included; one vote is not
+    parted. What comes out is the same, and a small frame is read without a pause.
+    """
+    nested, count = len(round_change().justification), 600
+    frame = Frame((round_change(),) * 200, HEADER, (round_change(),) * (count - 200))
+    data = encode_frame(frame)
+    steps = decode_in_steps(data, PEER, ROSTER)
+    pauses = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            decoded = end.value
+            break
+        pauses += 1
+    assert decoded == decode(data) == Decoded(frame)
+    assert decoded.elements == count * (1 + nested)
+    assert pauses == pytest.approx(decoded.elements // STEP_ELEMENTS, abs=1)
+    with pytest.raises(StopIteration):
+        next(decode_in_steps(encode_frame(full_frame()), PEER, ROSTER))
+
+
+def test_after_many_refusals_the_rest_is_left_out_unseen() -> None:
+    """HARDENING U7: thousands of bad elements in a small frame cost no more than a few dozen do."""
+    good = Proposal(INSTANCE, b"value")
+
+    def spoil(frame: peer_pb2.Frame) -> None:
+        for _ in range(8_000):
+            frame.proposals.add()
+        frame.certificates.add()
+
+    decoded = decode(edited(Frame(proposals=(good,)), spoil), rejects_max=5)
+    assert decoded.frame == Frame(proposals=(good,))
+    assert decoded.rejects == (R.BAD_INSTANCE,) * 5
+    assert decoded.elements == 1 + 5
 
 
 def test_unknown_fields_change_nothing() -> None:

@@ -21,8 +21,11 @@ class PeerLimits:
     """Frames that wait for `receive`; at either bound the peer's stream is not read any more."""
 
     batch_frames_max: int = 256
-    batch_bytes_max: int = 4 << 20
-    """What one `receive` hands over, of all peers together; the last frame may exceed the bytes."""
+    batch_bytes_max: int = 256 << 10
+    batch_elements_max: int = 512
+    """What one `receive` reads at one go, of all peers together, votes and nested votes being
+    elements; the last frame may exceed the bytes, and takes several goes where it is full of
+    elements: due timers run in between (DESIGN, async)."""
 
     hello_seconds_max: float = 5.0
     """Dialling, TLS and the hellos together, on either side."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +13,15 @@ from grpc import aio
 from qbft.cluster import Cluster
 from qbft.errors import ClusterError, TransportError
 from qbft.transport import Batch, Frame
-from qbft.wire import Hello, WireLimits, decode_frame, decode_hello, encode_frame, encode_hello
+from qbft.wire import (
+    Decoded,
+    Hello,
+    WireLimits,
+    decode_hello,
+    decode_in_steps,
+    encode_frame,
+    encode_hello,
+)
 from qbft_server.identity import TlsIdentity
 from qbft_server.peers.events import NoEvents, PeerCounters, PeerEvents, PeerRecorder
 from qbft_server.peers.incoming import Acceptor, Inbox
@@ -75,6 +83,7 @@ class GrpcTransport:
             arrived=self._rouse,
         )
         self._fresh: set[int] = set()
+        self._reading: tuple[int, Generator[None, None, Decoded]] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._is_running = False
         self._server: aio.Server | None = None
@@ -165,7 +174,8 @@ class GrpcTransport:
     async def receive(self) -> Batch:
         """The next frames, peers taken in turn, and the peers whose link is fresh.
 
-        Lets the event loop run at least once, so that a node under load still writes and reads.
+        Lets the event loop run at least once, so that a node under load still writes and reads; and
+        again within a frame that takes long to read, so that due timers do not wait for it.
 
         Raises:
             TransportError: the transport is closed.
@@ -175,6 +185,9 @@ class GrpcTransport:
             batch = self._take()
             if batch.frames or batch.fresh:
                 return batch
+            if self._reading is not None:
+                await asyncio.sleep(0)
+                continue
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
@@ -252,30 +265,46 @@ class GrpcTransport:
             self._waiter.set_result(None)
 
     def _take(self) -> Batch:
+        """What can be had at one go: it may be nothing yet of a frame that takes long to read."""
         fresh = tuple(sorted(self._fresh))
         self._fresh.clear()
         for peer in fresh:
             self._links[peer].open()
         frames: list[tuple[int, Frame]] = []
-        bytes_left = self.limits.batch_bytes_max
-        idle = 0
-        turns = self._turns
-        while idle < len(turns) and len(frames) < self.limits.batch_frames_max and bytes_left > 0:
-            peer = turns[0]
-            turns.rotate(-1)
-            inbox = self._inboxes[peer]
-            if not inbox:
-                idle += 1
-                continue
-            idle = 0
-            data = inbox.take()
-            bytes_left -= len(data)
-            decoded = decode_frame(data, peer, self._roster, self._wire_limits)
+        bytes_left, elements_left = self.limits.batch_bytes_max, self.limits.batch_elements_max
+        while len(frames) < self.limits.batch_frames_max and bytes_left > 0 and elements_left > 0:
+            if self._reading is None:
+                peer_and_data = self._next_data()
+                if peer_and_data is None:
+                    break
+                peer, data = peer_and_data
+                bytes_left -= len(data)
+                steps = decode_in_steps(data, peer, self._roster, self._wire_limits)
+                self._reading = peer, steps
+            peer, steps = self._reading
+            try:
+                next(steps)
+                break
+            except StopIteration as end:
+                self._reading = None
+                decoded: Decoded = end.value
+            elements_left -= decoded.elements
             for reason in decoded.rejects:
                 self._recorder.rejected(reason, peer)
             if decoded.frame is not None:
                 frames.append((peer, decoded.frame))
         return Batch(tuple(frames), fresh)
+
+    def _next_data(self) -> tuple[int, bytes] | None:
+        """The oldest frame of the peer whose turn it is, of those that have one."""
+        turns = self._turns
+        for _ in range(len(turns)):
+            peer = turns[0]
+            turns.rotate(-1)
+            inbox = self._inboxes[peer]
+            if inbox:
+                return peer, inbox.take()
+        return None
 
 
 async def _start(server: aio.Server) -> None:

@@ -10,8 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 from loopback import QUICK, Inhabitant, Loopback, until
 
-from qbft.core.messages import InstanceId
+from qbft.core.messages import InstanceId, Message, MessageType, Proof
+from qbft.crypto.certificate import Certificate
 from qbft.crypto.proposal import Proposal
+from qbft.crypto.signing import BatchHeader, VoteSignature
 from qbft.errors import ClusterError, TransportError
 from qbft.transport import Frame
 
@@ -132,6 +134,51 @@ async def test_batches_are_bounded_and_take_peers_in_turn() -> None:
         batch = await reader.receive()
         assert len(batch.frames) == 6
         assert sorted(peer for peer, _ in batch.frames) == [0, 0, 0, 1, 1, 1]
+
+
+async def test_a_full_frame_does_not_hold_up_the_loop() -> None:
+    """DESIGN, async: while a frame of thousands of votes is read, the event loop has its turns.
+
+    A receive that is cancelled in the middle of it leaves the frame to the next one.
+    """
+    cluster = Loopback(2)
+    instance = InstanceId("t", 1)
+    digest = b"d" * 32
+    proof = Proof(VoteSignature(BatchHeader(b"s" * 16, 1, b"g" * 64), 1, 0, ()))
+    commits = tuple(
+        Message(MessageType.COMMIT, instance, source, 1, digest, proof=proof) for source in (0, 1)
+    )
+    frame = Frame(certificates=(Certificate(instance, 1, digest, commits),) * 1_000)
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with AsyncExitStack() as stack:
+        sender = await stack.enter_async_context(cluster.node(0))
+        reader = await stack.enter_async_context(cluster.transport(1))
+        await until(lambda: 1 in sender.fresh)
+        await until(lambda: 0 in reader.connected)
+        with suppress(TimeoutError):  # what there is but the frame
+            async with asyncio.timeout(0.2):
+                await reader.receive()
+        await sender.transport.send(frame)
+        await until(lambda: reader.counters[0].frames_received == 1)
+        given_up = asyncio.create_task(reader.receive())
+        for _ in range(4):
+            await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert given_up.cancelled()
+        other = asyncio.create_task(take_turns())
+        batch = await reader.receive()
+        other.cancel()
+        assert [peer for peer, _ in batch.frames] == [0]
+        assert len(batch.frames[0][1].certificates) == 1_000
+        assert turns >= 3
 
 
 async def test_a_closed_transport_says_so_and_leaves_no_task() -> None:
