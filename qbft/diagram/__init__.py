@@ -1,0 +1,1 @@
+"""Space-time diagrams: what nodes said to each other, drawn. Pure, standard library only."""
