@@ -17,11 +17,28 @@ from qbft.crypto.signing import BatchHeader
 
 @dataclass(frozen=True, slots=True)
 class SimSignature:
-    """Who signed, and the vote's number in the signer's journal."""
+    """Who signed what, and the vote's number in the signer's journal.
+
+    Put on another vote it is worth nothing; `content` None is good for any, where a test hands out
+    signatures by itself.
+    """
 
     validator: int
     vote_sequence: int
     store_id: bytes = b""
+    content: tuple[object, ...] | None = None
+
+
+def content_of(vote: Message) -> tuple[object, ...]:
+    """What a signature covers, but for the source (DESIGN, signatures)."""
+    return (
+        vote.type,
+        vote.instance,
+        vote.round,
+        vote.value,
+        vote.prepared_round,
+        vote.prepared_value,
+    )
 
 
 class SimAuthenticator:
@@ -35,7 +52,9 @@ class SimAuthenticator:
         """Fill the proofs of these votes."""
         for number, vote in enumerate(votes, sequence):
             if vote.proof is not None and vote.proof.signature is None:
-                vote.proof.signature = SimSignature(self._validator, number, store_id)
+                vote.proof.signature = SimSignature(
+                    self._validator, number, store_id, content_of(vote)
+                )
         return BatchHeader(store_id, sequence, b"")
 
     def has_signed(self, peer: int, votes: Sequence[Message], header: BatchHeader | None) -> bool:
@@ -69,4 +88,8 @@ class SimAuthenticator:
 
 def _is_signed(vote: Message) -> bool:
     signature = vote.proof.signature if vote.proof is not None else None
-    return isinstance(signature, SimSignature) and signature.validator == vote.source
+    return (
+        isinstance(signature, SimSignature)
+        and signature.validator == vote.source
+        and (signature.content is None or signature.content == content_of(vote))
+    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 from qbft.core import InstanceId
 from qbft.decision import Decision
+from qbft.errors import JournalError
 from qbft.replica.narrow import as_instance
 from qbft.replica.protocols import (
     DecisionRecord,
@@ -22,18 +23,38 @@ class Crashed(Exception):  # noqa: N818 - what has happened to the node
     """The node loses power here."""
 
 
+class Standstill:
+    """Awaited, it tells whoever steps the coroutine by hand how many milliseconds pass here."""
+
+    def __init__(self, wait_ms: int) -> None:
+        self._wait_ms = wait_ms
+
+    def __await__(self) -> Generator[int, None, None]:
+        yield self._wait_ms
+
+
 class SimDisk:
-    """One node's durable state: what was committed before a crash is there after it."""
+    """One node's durable state: what was committed before a crash is there after it.
+
+    `crash_point` is asked before and after each commit, and while it is being synced; `sync_ms`
+    tells how long that takes.
+    """
 
     def __init__(
-        self, store_id: bytes, crash_point: Callable[[str, Sequence[Record]], None]
+        self,
+        store_id: bytes,
+        crash_point: Callable[[str, Sequence[Record]], None],
+        sync_ms: Callable[[], int] | None = None,
     ) -> None:
         self._store_id = store_id
         self._crash_point = crash_point
+        self._sync_ms = sync_ms
         self._records: list[Record] = []
         self._votes = 0
         self._decisions: dict[InstanceId, Decision] = {}
         self._order: list[InstanceId] = []
+        self._syncing: Sequence[Record] = ()
+        self._is_corrupt = False
 
     @property
     def store_id(self) -> bytes:
@@ -52,7 +73,13 @@ class SimDisk:
         return Standing.LOST if lost and lost[-1] else Standing.COMPLETE
 
     def recover(self) -> Iterable[Record]:
-        """Everything of undecided instances, in order."""
+        """Everything of undecided instances, in order.
+
+        Raises:
+            JournalError: a record is bad that others follow.
+        """
+        if self._is_corrupt:
+            raise JournalError("a record is bad, and valid ones follow it")
         return [
             record
             for record in self._records
@@ -62,8 +89,45 @@ class SimDisk:
     async def commit(self, records: Sequence[Record]) -> None:
         """Keep the records, all or none; the node may crash right before or right after."""
         self._crash_point("before_commit", records)
+        wait_ms = self._sync_ms() if self._sync_ms is not None else 0
+        if wait_ms:
+            self._syncing = records
+            self._crash_point("syncing", records)
+            await Standstill(wait_ms)
+            self._syncing = ()
         self._keep_records(records)
         self._crash_point("after_commit", records)
+
+    def lose_power(self, *, kept: bool) -> Sequence[Record]:
+        """Stop while something may be being synced; it is there afterwards only if `kept`.
+
+        A record that was torn is truncated when the journal is opened, for nothing that follows
+        from it has left the node. Gives what was kept at this last moment.
+        """
+        records, self._syncing = self._syncing, ()
+        if kept and records:
+            self._keep_records(records)
+            return records
+        return ()
+
+    def forget(self) -> None:
+        """Lose all votes and proposals, as a node without a journal does; not its decisions."""
+        self._records, self._votes = [], 0
+
+    def corrupt(self) -> None:
+        """Damage a record in the middle: the journal cannot be opened any more."""
+        self._is_corrupt = True
+
+    def snapshot(self) -> Callable[[], None]:
+        """Copy the disk; what is given restores that copy."""
+        records, votes = list(self._records), self._votes
+        decisions, order = dict(self._decisions), list(self._order)
+
+        def restore() -> None:
+            self._records, self._votes = list(records), votes
+            self._decisions, self._order = dict(decisions), list(order)
+
+        return restore
 
     def _keep_records(self, records: Sequence[Record]) -> None:
         self._records.extend(records)

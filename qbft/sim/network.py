@@ -1,100 +1,175 @@
-"""A pretended network: seeded delay, loss, duplication and reordering between replicas."""
+"""A pretended network: what its weather and its faults do to the frames between places.
+
+A validator stands at one place, a twin at two; what is sent to a validator goes to each of its
+places. Loss without notice is worse than what a real link does, which tells when it comes back
+(`qbft.transport`): the replica has to live with both.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
+from typing import Protocol, TypeVar
 
-from qbft.transport import Batch, Frame
+from qbft.core import MessageType
+from qbft.sim.agenda import Agenda
+from qbft.sim.plan import Cut, Partition, SlowType, Weather
+from qbft.transport import Frame
 
-
-@dataclass(frozen=True, slots=True)
-class NetworkFaults:
-    """What the network does to a frame. Probabilities from 0 to 1, delays in milliseconds."""
-
-    delay_ms_min: int = 1
-    delay_ms_max: int = 30
-    loss: float = 0.0
-    duplication: float = 0.0
+T = TypeVar("T")
 
 
-class SimNetwork:
-    """Carries frames between transports; delivers nothing to a node that is down."""
+class Receiver(Protocol):
+    """What stands at a place, as the network sees it."""
 
-    def __init__(self, nodes: int, random: Random, faults: NetworkFaults) -> None:
-        self.faults = faults
-        self.nodes = nodes
-        self.observe: Callable[[int, int, Frame], None] | None = None
-        """Is shown every frame that is sent: from, to, frame."""
-        self._random = random
-        self._up: dict[int, SimTransport] = {}
+    validator: int
+    life: int
 
-    def attach(self, index: int, crash_point: Callable[[str], None]) -> SimTransport:
-        """Bring a node's links up; it and all others begin anew with each other."""
-        transport = SimTransport(self, index, crash_point)
-        for other in self._up.values():
-            other.note_fresh(index)
-            transport.note_fresh(other.index)
-        self._up[index] = transport
-        return transport
+    @property
+    def is_up(self) -> bool:
+        """Whether frames can arrive."""
+        ...
 
-    def detach(self, index: int) -> None:
-        """Take a node's links down, with all that is on its way to it."""
-        self._up.pop(index, None)
-
-    def carry(self, source: int, to: int, frame: Frame) -> None:
-        """Deliver a frame later, perhaps twice, perhaps never."""
-        if self.observe is not None:
-            self.observe(source, to, frame)
-        if self._random.random() < self.faults.loss:
-            return
-        copies = 2 if self._random.random() < self.faults.duplication else 1
-        receiver = self._up.get(to)
-        loop = asyncio.get_running_loop()
-        for _ in range(copies):
-            delay = self._random.randint(self.faults.delay_ms_min, self.faults.delay_ms_max)
-            loop.call_later(delay / 1000, self._arrive, receiver, to, source, frame)
-
-    def _arrive(self, receiver: SimTransport | None, to: int, source: int, frame: Frame) -> None:
-        if receiver is not None and self._up.get(to) is receiver:
-            receiver.take(source, frame)
-
-
-class SimTransport:
-    """One life of one node's links."""
-
-    def __init__(self, network: SimNetwork, index: int, crash_point: Callable[[str], None]) -> None:
-        self.index = index
-        self._network = network
-        self._crash_point = crash_point
-        self._frames: list[tuple[int, Frame]] = []
-        self._fresh: list[int] = []
-        self._arrived = asyncio.Event()
-
-    async def send(self, frame: Frame, to: int | None = None) -> None:
-        """Send; the node may crash before the first copy or between two."""
-        targets = [n for n in range(self._network.nodes) if n != self.index]
-        for target in targets if to is None else [to]:
-            self._crash_point("before_send")
-            self._network.carry(self.index, target, frame)
-
-    async def receive(self) -> Batch:
-        """Give what has arrived."""
-        while not self._frames and not self._fresh:
-            self._arrived.clear()
-            await self._arrived.wait()
-        batch = Batch(tuple(self._frames), tuple(self._fresh))
-        self._frames, self._fresh = [], []
-        return batch
-
-    def take(self, source: int, frame: Frame) -> None:
+    def take(self, peer: int, frame: Frame) -> None:
         """Let a frame arrive."""
-        self._frames.append((source, frame))
-        self._arrived.set()
+        ...
 
     def note_fresh(self, peer: int) -> None:
         """Let a link come up."""
-        self._fresh.append(peer)
-        self._arrived.set()
+        ...
+
+
+class Network:
+    """Carries frames between places; delivers nothing to a node that is down."""
+
+    def __init__(
+        self, agenda: Agenda, random: Random, weather: Weather, happened: Counter[str]
+    ) -> None:
+        self.weather = weather
+        self.watch: Callable[[int, int, Frame, int | None], None] | None = None
+        """Is shown every copy that leaves: from, to, frame, its delay in ms or None if lost."""
+        self.frames = 0
+        self._agenda = agenda
+        self._random = random.random
+        self._happened = happened
+        self._receivers: list[Receiver] = []
+        self._places: list[list[int]] = []
+        self._cuts: list[frozenset[tuple[int, int]]] = []
+        self._slow: list[SlowType] = []
+        self._is_healed = False
+
+    def settle(self, receivers: Sequence[Receiver], validators: int) -> None:
+        """Say who stands where; a receiver's index is its place."""
+        self._receivers = list(receivers)
+        self._places = [
+            [place for place, r in enumerate(receivers) if r.validator == validator]
+            for validator in range(validators)
+        ]
+
+    def add(self, fault: Cut | Partition | SlowType) -> None:
+        """Have a fault begin and end at its times."""
+        if isinstance(fault, SlowType):
+            self._agenda.at(fault.start_ms, self._begin, self._slow, fault)
+            self._agenda.at(fault.end_ms, self._quicken, fault)
+            return
+        cut = self._links_of(fault)
+        self._agenda.at(fault.start_ms, self._begin, self._cuts, cut)
+        self._agenda.at(fault.end_ms, self._mend, cut, fault.told)
+
+    def _begin(self, faults: list[T], fault: T) -> None:
+        if not self._is_healed:
+            faults.append(fault)
+
+    def _links_of(self, fault: Cut | Partition) -> frozenset[tuple[int, int]]:
+        """The (from, to) that a fault cuts."""
+        if isinstance(fault, Cut):
+            return frozenset((s, t) for s in fault.sources for t in fault.targets if s != t)
+        places = range(len(self._receivers))
+        group_of = {place: number for number, g in enumerate(fault.groups) for place in g}
+        return frozenset(
+            (s, t)
+            for s in places
+            for t in places
+            if s != t and (group_of.get(s, -1 - s) != group_of.get(t, -1 - t))
+        )
+
+    def _mend(self, cut: frozenset[tuple[int, int]], told: bool) -> None:
+        if cut in self._cuts:  # else all has been healed
+            self._cuts.remove(cut)
+        if told:
+            self._tell(sorted(cut))
+
+    def _quicken(self, slow: SlowType) -> None:
+        if slow in self._slow:
+            self._slow.remove(slow)
+
+    def _tell(self, links: Iterable[tuple[int, int]]) -> None:
+        """Let both ends of links know that they are up."""
+        for source, target in links:
+            one, other = self._receivers[source], self._receivers[target]
+            if one.is_up and other.is_up and one.validator != other.validator:
+                one.note_fresh(other.validator)
+                other.note_fresh(one.validator)
+
+    def connect(self, place: int) -> None:
+        """Bring the links of a node up that has just started."""
+        self._tell((place, other) for other in range(len(self._receivers)) if other != place)
+
+    def heal(self) -> None:
+        """End all faults at once, and have fine weather."""
+        self._is_healed = True
+        self.weather = Weather()
+        self._cuts.clear()
+        self._slow.clear()
+
+    def carry(self, source: int, validator: int, frame: Frame, extra_ms: int = 0) -> None:
+        """Deliver a frame later, perhaps twice, perhaps never."""
+        for target in self._places[validator]:
+            self._carry(source, target, frame, extra_ms)
+
+    def _carry(self, source: int, target: int, frame: Frame, extra_ms: int) -> None:
+        self.frames += 1
+        weather = self.weather
+        random = self._random
+        if self._cuts and any((source, target) in cut for cut in self._cuts):
+            self._happened["frame cut off"] += 1
+            self._lose(source, target, frame)
+            return
+        if weather.loss and random() < weather.loss:
+            self._happened["frame lost"] += 1
+            self._lose(source, target, frame)
+            return
+        copies = 1
+        if weather.duplication and random() < weather.duplication:
+            self._happened["frame duplicated"] += 1
+            copies = 2
+        receiver = self._receivers[target]
+        span_ms = weather.delay_ms_max - weather.delay_ms_min
+        for _ in range(copies):
+            delay_ms = weather.delay_ms_min + int(random() * (span_ms + 1))
+            if weather.tail and random() < weather.tail:
+                self._happened["frame held up"] += 1
+                delay_ms *= 1 + int(random() * 9)
+            if self._slow:
+                delay_ms += self._slowness(source, target, frame)
+            delay_ms += extra_ms
+            if self.watch is not None:
+                self.watch(source, target, frame, delay_ms)
+            self._agenda.after(delay_ms, self._arrive, receiver, receiver.life, source, frame)
+
+    def _lose(self, source: int, target: int, frame: Frame) -> None:
+        if self.watch is not None:
+            self.watch(source, target, frame, None)
+
+    def _slowness(self, source: int, target: int, frame: Frame) -> int:
+        return sum(
+            slow.delay_ms
+            for slow in self._slow
+            if (slow.source, slow.target) == (source, target)
+            and any(vote.type is MessageType(slow.type) for vote in (*frame.votes, *frame.relayed))
+        )
+
+    def _arrive(self, receiver: Receiver, life: int, source: int, frame: Frame) -> None:
+        if receiver.is_up and receiver.life == life:
+            receiver.take(self._receivers[source].validator, frame)

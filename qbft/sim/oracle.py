@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from qbft.core import InstanceId, Message, MessageType, Value, max_faulty, quorum
 from qbft.decision import Decision
@@ -12,11 +12,27 @@ class Violation(AssertionError):  # noqa: N818 - named for what it is
     """A property that must hold does not; the message names it."""
 
 
+def brief(vote: Message) -> str:
+    """A vote in a few words."""
+    value = vote.value if vote.value is not None else vote.prepared_value
+    named = value.hex()[:8] if isinstance(value, bytes) else value
+    prepared = f" prepared {vote.prepared_round}" if vote.prepared_round else ""
+    return (
+        f"{vote.type.name} {vote.instance} round {vote.round} of {vote.source}: {named}{prepared}"
+    )
+
+
 class Oracle:
     """Watches every vote that leaves an honest node and every decision that becomes durable."""
 
-    def __init__(self, nodes: int, honest: Iterable[int]) -> None:
+    def __init__(
+        self,
+        nodes: int,
+        honest: Iterable[int],
+        is_valid: Callable[[bytes], bool] = lambda value: True,
+    ) -> None:
         self._nodes = nodes
+        self._is_valid = is_valid
         self._honest = frozenset(honest)
         self._proposed: dict[InstanceId, set[bytes]] = {}
         self._votes: dict[tuple[object, int, MessageType, int], tuple[object, ...]] = {}
@@ -39,20 +55,30 @@ class Oracle:
         self._proposed.setdefault(instance, set()).add(value)
 
     def signed(self, vote: Message) -> None:
-        """Check a vote that an honest node just made durable: I5 to I8."""
+        """Check a vote that an honest node makes durable or sends: I5 to I8.
+
+        What it made durable it may send for ever; what it sent and did not make durable it will
+        contradict after some restart.
+        """
         if vote.source not in self._honest or vote.type is MessageType.DECIDED:
             return
         key = (vote.instance, vote.source, vote.type, vote.round)
         content = (vote.value, vote.prepared_round, vote.prepared_value)
-        if self._votes.setdefault(key, content) != content:
-            raise Violation(f"I5: two contents of {vote.type.name} {key}")
+        known = self._votes.get(key)
+        if known is not None:
+            if known != content:
+                raise Violation(f"I5: two contents of {brief(vote)}")
+            return
+        self._votes[key] = content
         mine = (vote.instance, vote.source)
         if vote.type is MessageType.ROUND_CHANGE:
             if vote.prepared_round < self._commit_max.get(mine, 0):
-                raise Violation(f"I7: {vote} hides a COMMIT of round {self._commit_max[mine]}")
+                raise Violation(
+                    f"I7: {brief(vote)} hides a COMMIT of round {self._commit_max[mine]}"
+                )
             self._round_change_max[mine] = max(vote.round, self._round_change_max.get(mine, 0))
         elif vote.round < self._round_change_max.get(mine, 0):
-            raise Violation(f"I6: {vote} after ROUND-CHANGE {self._round_change_max[mine]}")
+            raise Violation(f"I6: {brief(vote)} after ROUND-CHANGE {self._round_change_max[mine]}")
         if vote.type is MessageType.COMMIT:
             self._commit_max[mine] = max(vote.round, self._commit_max.get(mine, 0))
         self._check_lock(vote)
@@ -91,6 +117,8 @@ class Oracle:
             raise Violation(f"I1: {instance} decided as {value!r} and {self._decided[instance]!r}")
         if value not in self._proposed.get(instance, set()):
             raise Violation(f"I2: nobody proposed {value!r} for {instance}")
+        if not self._is_valid(value):
+            raise Violation(f"I2: {value!r} is decided for {instance} and not valid")
         if self._of_node.setdefault((node, instance), value) != value:
             raise Violation(f"I3: node {node} decided {instance} twice")
         sources = {commit.source for commit in certificate.commits}

@@ -5,13 +5,31 @@ The simulator is imported when one of these commands runs, so that no node carri
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qbft_server.cli.exits import CommandError, ExitCode
-from qbft_server.cli.options import JsonOption
-from qbft_server.cli.output import print_facts, print_json
+from qbft_server.cli.options import JsonOption, read_file
+from qbft_server.cli.output import console, print_facts, print_json, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qbft.sim.plan import Plan
+    from qbft.sim.swarm import Tally
+    from qbft.sim.world import Event
+
+SEEDS_PER_PIECE = 10
+"""Seeds that a process plays before it reports."""
+
+SCENARIO_BYTES_MAX = 1 << 20
 
 app = typer.Typer(
     name="simulate",
@@ -19,6 +37,18 @@ app = typer.Typer(
 )
 
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="What the run is drawn from.")]
+ScenarioOption = Annotated[
+    Path | None, typer.Option("--scenario", help="Play a scenario file instead of a seed.")
+]
+NodesOption = Annotated[
+    int | None, typer.Option("--nodes", min=1, max=64, help="So many nodes in every run.")
+]
+SeedsOption = Annotated[
+    str, typer.Option("--seeds", metavar="A:B", help="From seed A up to, not including, B.")
+]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="Processes; all processors without it.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -30,25 +60,201 @@ def _root(context: typer.Context) -> None:
 
 
 @app.command()
-def run(seed: SeedOption, as_json: JsonOption = False) -> None:
-    """Play one run again and tell what happened in it."""
-    from qbft.sim.network import NetworkFaults
-    from qbft.sim.oracle import Violation
-    from qbft.sim.world import World, WorldSettings
+def run(
+    seed: SeedOption = 0,
+    scenario: ScenarioOption = None,
+    nodes: NodesOption = None,
+    shrink: Annotated[
+        Path | None,
+        typer.Option(help="Make a failing run as small as it gets; write it as a scenario file."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Play one run and tell its story; exit code 1 if a property does not hold."""
+    from qbft.sim.swarm import draw
+    from qbft.sim.world import World
 
-    faults = NetworkFaults(1, 60, loss=0.1, duplication=0.1)
-    try:
-        report = World(seed, WorldSettings(faults=faults, crash_probability=0.03)).run()
-    except Violation as violation:
-        raise CommandError(str(violation), ExitCode.NEGATIVE) from violation
-    facts = {
-        "seed": seed,
-        "decided": report.decided,
-        "crashes": report.crashes,
-        "rounds_max": max(report.rounds),
-        "took_ms": report.took_ms,
-    }
-    if as_json:
-        print_json(facts)
+    plan = _read_plan(scenario) if scenario is not None else draw(seed, nodes)
+    story: list[Event] = []
+    violation, report = World.play(plan, story=story)
+    if json:
+        for event in story:
+            print_json(_event_record(event))
     else:
-        print_facts(facts)
+        _tell(plan, story)
+    if violation is None and report is not None:
+        facts = {
+            "decided": report.decided,
+            "rounds_max": max(report.rounds, default=0),
+            "took_ms": report.took_ms,
+            "heal_ms": report.heal_ms,
+        }
+        (print_json if json else print_facts)(facts)
+        return
+    if shrink is not None:
+        from qbft.sim.shrink import shrunk
+
+        write_whole(shrink, shrunk(plan).to_json().encode() + b"\n")
+    raise CommandError(str(violation), ExitCode.NEGATIVE)
+
+
+def _read_plan(path: Path) -> Plan:
+    from qbft.sim.plan import Plan
+
+    try:
+        return Plan.from_json(read_file(path, "scenario file", SCENARIO_BYTES_MAX).decode())
+    except ValueError as error:
+        raise CommandError(f"{path}: {error}", ExitCode.USAGE) from error
+
+
+def _event_record(event: Event) -> dict[str, object]:
+    return {
+        "time_ms": event.time_ms,
+        "kind": event.kind,
+        "place": event.place,
+        "peer": event.peer,
+        "text": event.text,
+        "delay_ms": event.delay_ms,
+    }
+
+
+def _tell(plan: Plan, story: Sequence[Event]) -> None:
+    """Print what was planned, then what happened, a line for each event."""
+    typer.echo(f"{plan.nodes} nodes, {plan.instances} instances, {plan.timer}, {plan.weather}")
+    for fault in plan.faults:
+        typer.echo(f"  {fault}")
+    for event in story:
+        where = f"node {event.place}"
+        if event.kind != "sends":
+            typer.echo(f"{event.time_ms:>7} {where} {event.kind} {event.text}".rstrip())
+        elif event.text:
+            how = "lost" if event.delay_ms is None else f"{event.delay_ms} ms"
+            typer.echo(f"{event.time_ms:>7} {where} -> {event.peer} ({how}) {event.text}")
+
+
+@app.command()
+def swarm(
+    seeds: SeedsOption = "0:1000",
+    jobs: JobsOption = None,
+    nodes: NodesOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Play many runs, each drawn from its seed; exit code 1 if a property does not hold in one."""
+    from qbft.sim.swarm import Tally
+
+    wanted = _seeds_of(seeds)
+    began = time.monotonic()
+    total = Tally()
+    with _progress(len(wanted)) as advance:
+        for tally in _tallies(wanted, nodes, jobs or os.cpu_count() or 1):
+            total.add(tally)
+            advance(tally.runs, len(total.violations))
+    seconds = time.monotonic() - began
+    if json:
+        print_json(_swarm_record(total, seconds))
+    else:
+        _print_swarm(total, seconds)
+    if total.violations:
+        first = min(total.violations)
+        size = f" --nodes {nodes}" if nodes is not None else ""
+        raise CommandError(
+            f"{len(total.violations)} of {total.runs} runs violate the oracle; the first: "
+            f"{total.violations[first]}; reproduce it: qbft simulate run --seed {first}{size}",
+            ExitCode.NEGATIVE,
+        )
+
+
+def _seeds_of(text: str) -> range:
+    """Read A:B.
+
+    Raises:
+        CommandError: it is not of that form.
+    """
+    first, colon, end = text.partition(":")
+    if not colon or not (first.isdecimal() and end.isdecimal()) or int(first) >= int(end):
+        raise CommandError(f"seeds {text!r} must be written A:B, with A below B", ExitCode.USAGE)
+    return range(int(first), int(end))
+
+
+def _tallies(seeds: range, nodes: int | None, jobs: int) -> Iterator[Tally]:
+    """Play the seeds, piece by piece, in this process or in several."""
+    from qbft.sim.swarm import run_seeds
+
+    pieces = [seeds[i : i + SEEDS_PER_PIECE] for i in range(0, len(seeds), SEEDS_PER_PIECE)]
+    if jobs == 1 or len(pieces) == 1:
+        for piece in pieces:
+            yield run_seeds(piece, nodes)
+        return
+    with ProcessPoolExecutor(min(jobs, len(pieces))) as pool:
+        running = [pool.submit(run_seeds, piece, nodes) for piece in pieces]
+        try:
+            for done in as_completed(running):
+                yield done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _progress(runs: int) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal's standard error: runs done, runs per second, violations."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("runs"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.0f}/s"),
+        TextColumn("{task.fields[found]} violations"),
+        TimeElapsedColumn(),
+    )
+    began = time.monotonic()
+    err = console(stderr=True)
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        task = bar.add_task("runs", total=runs, rate=0.0, found=0)
+        done = 0
+
+        def advance(more: int, found: int) -> None:
+            nonlocal done
+            done += more
+            rate = done / max(1e-9, time.monotonic() - began)
+            bar.update(task, advance=more, rate=rate, found=found)
+
+        yield advance
+
+
+def _swarm_record(total: Tally, seconds: float) -> dict[str, object]:
+    return {
+        "runs": total.runs,
+        "instances": total.instances,
+        "seconds": round(seconds, 2),
+        "runs_per_second": round(total.runs / seconds, 1),
+        "rounds_max": total.rounds_max,
+        "heal_ms_max": total.heal_ms_max,
+        "rules": dict(sorted(total.rules.items())),
+        "happened": dict(sorted(total.happened.items())),
+        "violations": {str(seed): what for seed, what in sorted(total.violations.items())},
+    }
+
+
+def _print_swarm(total: Tally, seconds: float) -> None:
+    from rich.table import Table
+
+    out = console()
+    for title, counts in (("upon rule", total.rules), ("fault", total.happened)):
+        table = Table(title, "times", box=None, pad_edge=False)
+        table.columns[1].justify = "right"
+        for name, count in sorted(counts.items()):
+            table.add_row(name, f"{count:,}")
+        out.print(table)
+        out.print()
+    print_facts(
+        {
+            "runs": f"{total.runs} with {total.instances} instances",
+            "speed": f"{total.runs / seconds:.1f} runs/s, {seconds:.1f} s",
+            "rounds": f"at most {total.rounds_max}",
+            "healing": f"at most {total.heal_ms_max} ms",
+            "violations": len(total.violations),
+        }
+    )
+    for seed, what in sorted(total.violations.items()):
+        typer.echo(f"seed {seed}: {what}")

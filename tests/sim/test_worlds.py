@@ -1,0 +1,214 @@
+"""Whole clusters of shipped replicas under the oracle (SCENARIOS, section 0)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from plans import asks, plan
+
+from qbft.core import MessageType, UponRule
+from qbft.replica.replica import Replica
+from qbft.sim.byzantine import BEHAVIOURS, TWINS
+from qbft.sim.oracle import Violation
+from qbft.sim.plan import Crash, DiskLost, Liar, Partition, Plan, SlowType, Timer, Weather
+from qbft.sim.swarm import Tally, draw, run_seeds
+from qbft.sim.world import World
+
+FIRST_SEED = 60
+SEEDS = 200
+PIECES = 10
+REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
+
+ONE_ROUND = plan(faults_ms=3_000, weather=Weather(1, 30))
+SEVERAL_ROUNDS = plan(
+    faults_ms=5_000, weather=Weather(200, 700), timer=Timer("exponential", 400, 4_000)
+)
+"""The first round is too short, so that nodes change rounds while power fails."""
+
+_seen: dict[int, Tally] = {}
+
+
+def piece(number: int) -> Tally:
+    """The runs of one piece of the fixed seeds, each played once for all tests."""
+    if number not in _seen:
+        size = SEEDS // PIECES
+        first = FIRST_SEED + number * size
+        _seen[number] = run_seeds(range(first, first + size))
+    return _seen[number]
+
+
+@pytest.mark.parametrize("number", range(PIECES))
+def test_every_seed_keeps_the_oracle_and_decides_everywhere(number: int) -> None:
+    """I1 to I8, I10, I11 hold at every step; after healing all decide within the bound (I9)."""
+    tally = piece(number)
+    assert not tally.violations
+    assert tally.runs == SEEDS // PIECES
+
+
+def test_the_swarm_meets_every_fault_and_every_rule() -> None:
+    """What no run meets is not tested: each kind of fault, each liar, each upon rule happens."""
+    total = Tally()
+    for number in range(PIECES):
+        total.add(piece(number))
+    rules = {rule.value for rule in UponRule} - {UponRule.UNJUST_QUORUM_ROUND_CHANGES.value}
+    assert rules <= set(total.rules)
+    wanted = {f"liar: {name}" for name in [*BEHAVIOURS, TWINS]}
+    wanted |= {
+        f"crash: {label}"
+        for label in ("before_commit", "syncing", "after_commit", "before_send", "between turns")
+    }
+    wanted |= {"cut", "partition", "slowtype", "pause", "late start"}
+    wanted |= {"disk lost or restored", "disk corrupt"}
+    wanted |= {"frame lost", "frame cut off", "frame duplicated", "frame held up"}
+    assert wanted <= set(total.happened)
+
+
+@pytest.mark.parametrize("everyone", [False, True], ids=["one node", "all nodes"])
+@pytest.mark.parametrize("kept", [False, True], ids=["torn", "kept"])
+@pytest.mark.parametrize("calm", [ONE_ROUND, SEVERAL_ROUNDS], ids=["one round", "several rounds"])
+def test_a_crash_at_every_point(calm: Plan, *, kept: bool, everyone: bool) -> None:
+    """A crash before, in and after each commit, and before each copy of a frame is sent.
+
+    SCENARIOS K1 to K16, K21: of each node, at each point of a whole run, and of all nodes together;
+    what was being written is torn and truncated, or whole after all.
+    """
+    calm = replace(calm, sync_ms_max=3)
+    report = World(calm).run()
+    assert (max(report.rounds) > 1) == (calm.weather is SEVERAL_ROUNDS.weather)
+    labels: Counter[str] = Counter()
+    for node, points in enumerate(report.points):
+        assert points > 10
+        for number in range(node % 2 if everyone else 0, points, 2 if everyone else 1):
+            crash = Crash(node, at_point=number, down_ms=300, kept=kept, everyone=everyone)
+            crashed = World(replace(calm, faults=(crash,))).run()
+            assert crashed.decided == 1
+            labels.update(crashed.happened)
+    assert {"crash: before_commit", "crash: syncing", "crash: after_commit"} <= set(labels)
+
+
+def test_a_rolling_restart() -> None:
+    """SCENARIOS K17: a node falls every 300 ms, in turn, 20 times; agreement all along."""
+    faults = tuple(Crash(number % 4, at_ms=300 * number + 50, down_ms=250) for number in range(20))
+    for seed in range(10):
+        World(replace(plan(*faults, instances=3), seed=seed)).run()
+
+
+def test_the_same_seed_gives_the_same_run_in_every_process() -> None:
+    """A run is a function of its seed (oracle I12), under any PYTHONHASHSEED (DESIGN, one step).
+
+    Compared is the digest of every record journaled and every frame sent, with its time.
+    """
+    seeds = (5, 11, 24, 31)
+    here = [World(draw(seed, 4), traced=True).run().digest for seed in seeds]
+    assert [World(draw(seed, 4), traced=True).run().digest for seed in seeds] == here
+    assert len(set(here)) == len(seeds)
+    program = (
+        "from qbft.sim.swarm import draw\n"
+        "from qbft.sim.world import World\n"
+        f"print(*[World(draw(seed, 4), traced=True).run().digest for seed in {seeds}])"
+    )
+    for hash_seed in ("1", "2"):
+        ran = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ran.stdout.split() == here
+
+
+def test_watching_a_run_does_not_change_it() -> None:
+    """A story or a digest is a bystander: the run is the same without them."""
+    for seed in range(5, 15):
+        plain = World(draw(seed, 4)).run()
+        watched = World(draw(seed, 4), traced=True, story=[]).run()
+        assert replace(watched, digest="") == plain
+
+
+@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
+def test_what_was_once_wrong_stays_right(path: Path) -> None:
+    """A scenario file that once showed a failure is played again."""
+    World(Plan.from_json(path.read_text(encoding="utf-8"))).run()
+
+
+def test_a_plan_survives_being_written_down() -> None:
+    """A scenario file says all that a plan says."""
+    for seed in range(200):
+        drawn = draw(seed)
+        assert Plan.from_json(drawn.to_json()) == drawn
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"faults": [{}]}', '{"colour": 1}'])
+def test_what_is_no_scenario_file_is_refused(text: str) -> None:
+    """A ValueError that says so, whatever is in it."""
+    with pytest.raises(ValueError, match=r"."):
+        Plan.from_json(text)
+
+
+def test_an_exception_of_a_replica_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I11: whatever arrives, a replica does not raise."""
+
+    def broken(*given: object) -> None:
+        raise KeyError("broken")
+
+    monkeypatch.setattr(Replica, "recover", broken)
+    with pytest.raises(Violation, match="I11: KeyError"):
+        World(ONE_ROUND).run()
+
+
+# --- negative controls ----------------------------------------------------------------------------
+
+
+def test_amnesia_is_caught() -> None:
+    """Negative control: nodes that forget their votes at a restart break I5, I6 and I7 (D4)."""
+    missing = {"I5", "I6", "I7"}
+    for seed in range(SEEDS):
+        missing -= set(violations([replace(draw(seed, nodes=4), journal=False)]))
+        if not missing:
+            return
+    raise AssertionError(f"never seen: {missing}")
+
+
+def test_amnesia_of_f_plus_1_forks() -> None:
+    """Negative control: two of four nodes forget their COMMITs, and another value is decided (D4).
+
+    Node 0 alone learns that the first value is decided; then it is cut off.
+    """
+    pairs = [(s, t) for s in (0, 1, 2) for t in (1, 2) if s != t]
+    deaf = [SlowType(*pair, MessageType.COMMIT, 60_000, 0, 300) for pair in pairs]
+    sides = (Partition(((0, 1, 2), (3,)), 0, 300), Partition(((0,), (1, 2, 3)), 300, 6_000))
+    restarts = [Crash(place, at_ms=300, down_ms=10) for place in (1, 2)]
+    careful = replace(plan(*deaf, *sides, *restarts), asks=(*asks(4), *asks(4, at_ms=400)))
+    assert not violations([careful])
+    assert violations([replace(careful, journal=False)]) == {"I7": 1}
+    lost = [DiskLost(place, at_ms=300, down_ms=10) for place in (1, 2)]
+    assert violations([replace(careful, faults=(*deaf, *sides, *lost))]) == {"I1": 1}
+
+
+def test_more_liars_than_may_be_fork() -> None:
+    """SCENARIOS C24: with f+1 Byzantine nodes the oracle reports a fork (I1)."""
+    liars = (Liar(0, TWINS), Liar(1, TWINS))
+    sides = Partition(((0, 1, 2), (3, 4, 5)), 0, 2_000)
+    found = violations(replace(plan(*liars, sides), seed=seed) for seed in range(20))
+    assert found["I1"]
+    leaders = (Liar(0, "EquivocatingLeader"), Liar(1, "SplitVoter"))
+    found = violations(replace(plan(*leaders), seed=seed) for seed in range(200))
+    assert found["I1"]
+
+
+def violations(plans: Iterable[Plan]) -> Counter[str]:
+    """Which properties these plans violate, and how often."""
+    found: Counter[str] = Counter()
+    for each in plans:
+        violation, _ = World.play(each)
+        if violation is not None:
+            found[str(violation).partition(":")[0]] += 1
+    return found
