@@ -462,18 +462,20 @@ class InvalidProposer(Behaviour):
     """It leads with values that the application refuses (B14)."""
 
     def outgoing(self, to: int, frame: Frame) -> Iterator[tuple[int, Frame]]:
-        """Replace what it proposes."""
-        extra: list[Proposal] = []
+        """Replace what it proposes, also where it is sent again."""
+        extra: dict[bytes, Proposal] = {}
         votes = tuple(self._bend(vote, extra) for vote in frame.votes)
-        yield 0, replace(frame, votes=votes, proposals=(*frame.proposals, *extra))
+        relayed = tuple(self._bend(vote, extra) for vote in frame.relayed)
+        proposals = (*frame.proposals, *extra.values())
+        yield 0, replace(frame, votes=votes, relayed=relayed, proposals=proposals)
 
-    def _bend(self, vote: Message, extra: list[Proposal]) -> Message:
-        if vote.type is not PP:
+    def _bend(self, vote: Message, extra: dict[bytes, Proposal]) -> Message:
+        if vote.type is not PP or vote.source != self.hands.validator:
             return vote
         instance = _instance(vote)
         proposal = Proposal(instance, INVALID + f" {instance}".encode())
         self.hands.propose(proposal)
-        extra.append(proposal)
+        extra[proposal.digest] = proposal
         return self.hands.vote(
             PP, instance, vote.round, proposal.digest, justification=vote.justification
         )

@@ -16,10 +16,11 @@ from qbft.crypto.proposal import Proposal
 from qbft.errors import Busy, JournalError, ProposalConflict, QbftError
 from qbft.replica.driver import Driver
 from qbft.replica.open_instance import OpenInstance
-from qbft.replica.protocols import DecisionRecord, Record, VoteRecord
+from qbft.replica.protocols import DecisionRecord, QuarantineRecord, Record, VoteRecord
 from qbft.replica.replica import Replica
 from qbft.sim.agenda import Agenda
 from qbft.sim.disk import Crashed, SimDisk
+from qbft.sim.oracle import Violation
 from qbft.transport import Batch, Frame
 
 if TYPE_CHECKING:
@@ -315,3 +316,5 @@ class Node:
                 self._world.voted(self, record.vote)
             elif isinstance(record, DecisionRecord):
                 self._world.concluded(self, record.decision)
+            elif isinstance(record, QuarantineRecord):
+                raise Violation(f"I11: node {self.place} met a bug of its engine: {record.reason}")

@@ -261,7 +261,7 @@ def run_seed(seed: int, nodes: int | None = None) -> Tally:
     except Violation as violation:
         tally.violations[seed] = str(violation)
     else:
-        tally.rounds_max = max(report.rounds, default=0)
+        tally.rounds_max = report.rounds_max
         tally.heal_ms_max = report.heal_ms
     tally.rules.update(world.rules)
     tally.happened.update(world.happened)

@@ -13,7 +13,15 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from random import Random
 
-from qbft.core import Definition, InstanceId, Message, RoundChanged, RuleFired, UponRule
+from qbft.core import (
+    Definition,
+    InstanceId,
+    Message,
+    RoundChanged,
+    RuleFired,
+    UponRule,
+    Value,
+)
 from qbft.core.effects import Effect
 from qbft.core.messages import Leader
 from qbft.crypto.proposal import Proposal
@@ -87,12 +95,24 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """A correct node's decision, as it became durable."""
+
+    place: int
+    instance: InstanceId
+    round: int
+    value: Value
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What happened in one run."""
 
     decided: int
-    rounds: tuple[int, ...]
-    """Of the decisions of correct nodes, by node and height."""
+    """Instances."""
+    decisions: tuple[Decided, ...]
+    """In order of time."""
     heal_ms: int
     """How long after healing it took until all had decided."""
     took_ms: int
@@ -103,6 +123,11 @@ class Report:
     happened: Counter[str]
     digest: str
     """Of everything that was journaled and sent, where that was asked for."""
+
+    @property
+    def rounds_max(self) -> int:
+        """The highest round in which a node decided."""
+        return max((decision.round for decision in self.decisions), default=0)
 
 
 class World:
@@ -131,7 +156,7 @@ class World:
         self._definition = Definition(plan.nodes, leader_of(plan.nodes))
         self._demanded = [v for v in range(plan.nodes) if v not in plan.faulty | plan.lost]
         self._missing = {(v, i) for v in self._demanded for i in self._instances}
-        self._rounds: dict[tuple[int, InstanceId], int] = {}
+        self._decisions: list[Decided] = []
         self._crashes_at: dict[tuple[int, int], Crash] = {}
         self._falling: dict[int, Crash] = {}
         self.nodes: list[Node] = []
@@ -184,7 +209,7 @@ class World:
             )
         return Report(
             decided=len(self.oracle.decided),
-            rounds=tuple(self._rounds[key] for key in sorted(self._rounds)),
+            decisions=tuple(self._decisions),
             heal_ms=agenda.now_ms - healed_ms,
             took_ms=agenda.now_ms,
             frames=self.network.frames,
@@ -474,7 +499,9 @@ class World:
         self.tell("decides", node.place, text=f"{decision.instance} in round {decision.round}")
         instance = decision.instance
         if isinstance(instance, InstanceId):
-            self._rounds.setdefault((node.place, instance), decision.round)
+            self._decisions.append(
+                Decided(node.place, instance, decision.round, decision.value, self.agenda.now_ms)
+            )
             self._missing.discard((node.place, instance))
             if not self._missing and self._is_healed:
                 self.agenda.stop()

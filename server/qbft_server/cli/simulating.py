@@ -85,7 +85,7 @@ def run(
     if violation is None and report is not None:
         facts = {
             "decided": report.decided,
-            "rounds_max": max(report.rounds, default=0),
+            "rounds_max": report.rounds_max,
             "took_ms": report.took_ms,
             "heal_ms": report.heal_ms,
         }
