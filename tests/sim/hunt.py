@@ -1,0 +1,74 @@
+"""Hunts a bug in whatever `qbft` is first on the path: `python hunt.py HUNTER FIRST END`.
+
+Prints one line of JSON: the seed that shows it and what was seen; exit code 0 if it was found.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+
+
+def by_swarm(seed: int) -> str | None:
+    """Play the swarm's run of a seed."""
+    from qbft.sim.swarm import run_seed
+
+    return run_seed(seed).violations.get(seed)
+
+
+def by_scenarios(seed: int) -> str | None:
+    """Play every scenario under a seed."""
+    from scenarios import SCENARIOS
+
+    from qbft.sim.world import World
+
+    for scenario in SCENARIOS:
+        which = replace(scenario.plan, seed=seed)
+        violation, report = World.play(which)
+        if violation is not None:
+            return f"{scenario.name}: {violation}"
+        if report is not None and seed < scenario.seeds and not scenario.demand(which, report):
+            return f"{scenario.name}: not so: {scenario.says}"
+    return None
+
+
+def by_duel(seed: int) -> str | None:
+    """Let the engine live beside the naive one."""
+    from differential_fuzz import DifferenceFound, Life, Tally
+
+    try:
+        Life(seed).run(Tally())
+    except DifferenceFound as difference:
+        return str(difference)
+    except Exception as error:  # noqa: BLE001 - `step` is total: whatever it raises is the bug
+        return f"step raised {type(error).__name__}: {error}"
+    return None
+
+
+HUNTERS: dict[str, Callable[[int], str | None]] = {
+    "swarm": by_swarm,
+    "scenarios": by_scenarios,
+    "duel": by_duel,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Hunt from the command line."""
+    sys.path[:0] = [str(TESTS / "sim"), str(TESTS / "core")]
+    hunter, first, end = arguments[0], int(arguments[1]), int(arguments[2])
+    for seed in range(first, end):
+        seen = HUNTERS[hunter](seed)
+        if seen is not None:
+            print(json.dumps({"hunter": hunter, "seed": seed, "seen": seen}))
+            return 0
+    print("null")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
