@@ -114,6 +114,12 @@ class SimDisk:
         """Lose all votes and proposals, as a node without a journal does; not its decisions."""
         self._records, self._votes = [], 0
 
+    def replace(self, store_id: bytes) -> None:
+        """Lose everything, and be made anew by `init --replace`, which says that votes are lost."""
+        self._store_id = store_id
+        self._records, self._votes = [StandingRecord(lost=True)], 0
+        self._decisions, self._order = {}, []
+
     def corrupt(self) -> None:
         """Damage a record in the middle: the journal cannot be opened any more."""
         self._is_corrupt = True

@@ -293,7 +293,7 @@ class Node:
             return
         try:
             self._replica.propose(proposal, self._world.agenda.now_ms)
-        except (ProposalConflict, Busy):
+        except (ProposalConflict, Busy, JournalError):
             return
         self._driver.wake()
 
@@ -316,5 +316,5 @@ class Node:
                 self._world.voted(self, record.vote)
             elif isinstance(record, DecisionRecord):
                 self._world.concluded(self, record.decision)
-            elif isinstance(record, QuarantineRecord):
+            elif isinstance(record, QuarantineRecord) and self._world.is_correct(self):
                 raise Violation(f"I11: node {self.place} met a bug of its engine: {record.reason}")

@@ -132,7 +132,11 @@ class Crash:
 
 @dataclass(frozen=True, slots=True)
 class DiskLost:
-    """The node crashes and comes back without its journal: an amnesiac, so one of the faulty."""
+    """The node crashes and comes back with a journal made anew (`init --replace`, SCENARIOS K24).
+
+    It asks its peers what it may have voted on, and must contradict none of it; but where it had
+    voted it takes no part, so it is one of those that need not decide.
+    """
 
     place: int
     at_ms: int
@@ -225,12 +229,15 @@ class Plan:
 
     @property
     def faulty(self) -> frozenset[int]:
-        """The validators that may do anything: liars, and those whose journal was lost."""
+        """The validators that may do anything: liars, and those whose journal is an older copy."""
         return frozenset(
-            fault.place
-            for fault in self.faults
-            if isinstance(fault, Liar | DiskLost | DiskRestored)
+            fault.place for fault in self.faults if isinstance(fault, Liar | DiskRestored)
         )
+
+    @property
+    def mute(self) -> frozenset[int]:
+        """The correct validators that may have to keep out of instances."""
+        return frozenset(fault.place for fault in self.faults if isinstance(fault, DiskLost))
 
     @property
     def lost(self) -> frozenset[int]:
@@ -245,7 +252,7 @@ class Plan:
     @property
     def bound_ms(self) -> int:
         """Within which all correct nodes decide once the network has healed (oracle I9)."""
-        gone = len(self.faulty | self.lost)
+        gone = len(self.faulty | self.mute | self.lost)
         return (2 + gone) * self.timer.round_ms_max + 2_000
 
     def to_json(self) -> str:

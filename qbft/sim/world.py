@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from qbft.core import (
@@ -154,7 +155,9 @@ class World:
         self._check = self._random("check")
         self.oracle = Oracle(plan.nodes, set(range(plan.nodes)) - plan.faulty, self._is_valid)
         self._definition = Definition(plan.nodes, leader_of(plan.nodes))
-        self._demanded = [v for v in range(plan.nodes) if v not in plan.faulty | plan.lost]
+        self._demanded = [
+            v for v in range(plan.nodes) if v not in plan.faulty | plan.mute | plan.lost
+        ]
         self._missing = {(v, i) for v in self._demanded for i in self._instances}
         self._decisions: list[Decided] = []
         self._crashes_at: dict[tuple[int, int], Crash] = {}
@@ -290,13 +293,9 @@ class World:
                 elif at_ms is not None:
                     at(at_ms, self._fall, place, fault)
             case DiskLost():
-                at(
-                    fault.at_ms,
-                    self._lose_disk,
-                    fault.place,
-                    fault.down_ms,
-                    self.nodes[fault.place].disk.snapshot(),
-                )
+                disk = self.nodes[fault.place].disk
+                replace = partial(disk.replace, bytes([fault.place + 128]) * 16)
+                at(fault.at_ms, self._lose_disk, fault.place, fault.down_ms, replace)
             case DiskRestored():
                 at(fault.copied_ms, self._copy_disk, fault)
             case DiskCorrupt():
@@ -463,6 +462,10 @@ class World:
                 raise Violation(f"shape: a correct node sends {brief(vote)}: {reason.name}")
             if honest:
                 self.oracle.signed(vote)
+
+    def is_correct(self, node: Node) -> bool:
+        """Whether it is a node that never lost anything, and lies to nobody."""
+        return node.validator not in self.plan.faulty | self.plan.mute
 
     def gate(self, node: Node, frame: Frame) -> Frame:
         """Let a liar's frame through the gate of the wire, which drops what is misshapen."""

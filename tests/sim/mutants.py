@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - code is quoted as it stands
 """Bugs that the suite must find, each as a patch of one file of `qbft` (SCENARIOS, section 2).
 
 The bugs that others shipped, the traps of incremental tallies (REFERENCE, section 3), and what
