@@ -83,8 +83,9 @@ class Crashed:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A node starts, late or again after a crash. One that has no such event runs from the first
-    moment of the diagram.
+    """A node starts, late or again after a crash.
+
+    One whose first event is not this one runs from the first moment of the diagram.
     """
 
     at_ms: int
