@@ -30,6 +30,7 @@ from qbft.replica.replica import Replica
 from qbft.timers import TimerPolicy, exponential, increasing, linear
 from qbft.wire import Hello, Remembered, WireLimits
 from qbft_server.config import LimitSettings, NodeConfig, TimerSettings
+from qbft_server.files import raise_file_limit
 from qbft_server.identity import load_tls_identity, load_vote_key
 from qbft_server.logs import set_up_logs
 from qbft_server.parts import NodeParts
@@ -55,6 +56,7 @@ def main(config_path: Path, json_logs: bool | None = None) -> int:
         QbftError: it cannot start, or must stop; one line says why.
     """
     config = NodeConfig.load(config_path)
+    raise_file_limit()
     set_up_logs(config.log.level, "json" if json_logs else config.log.format)
     return uvloop.run(_run(config))
 

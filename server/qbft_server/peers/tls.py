@@ -14,6 +14,7 @@ import grpc
 from qbft.client.pinned import PINNED, Options, pinned_credentials
 from qbft.cluster import Cluster
 from qbft.tls_pin import tls_key_sha256
+from qbft_server.files import peer_connections_max
 from qbft_server.identity import TlsIdentity
 from qbft_server.peers.limits import PeerLimits
 from qbft_server.peers.stream import Context
@@ -64,12 +65,13 @@ def channel_options(limits: PeerLimits) -> Options:
     return [*common_options(limits), *PINNED]
 
 
-def server_options(limits: PeerLimits) -> Options:
+def server_options(limits: PeerLimits, nodes: int) -> Options:
     """For accepting peers: few streams, no idle connections, no port shared with others."""
     return [
         *common_options(limits),
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", limits.streams_per_connection_max),
+        ("grpc.max_allowed_incoming_connections", peer_connections_max(nodes)),
         ("grpc.max_connection_idle_ms", int(limits.idle_connection_seconds_max * 1000)),
         ("grpc.server_handshake_timeout_ms", int(limits.hello_seconds_max * 1000)),
         ("grpc.http2.min_ping_interval_without_data_ms", int(limits.keepalive_seconds * 500)),

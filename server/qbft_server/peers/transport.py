@@ -103,7 +103,7 @@ class GrpcTransport:
         hush_cancelled_calls()
         limits = self.limits
         server = aio.server(
-            options=server_options(limits),
+            options=server_options(limits, len(self._cluster.validators)),
             maximum_concurrent_rpcs=2 * len(self._cluster.validators) + limits.streams_extra_max,
         )
         server.add_generic_rpc_handlers((self._acceptor.handler(),))

@@ -28,12 +28,14 @@ from qbft.wire.v1 import messages_pb2
 from qbft.wire.v1.decision_pb2_grpc import DecisionServiceServicer
 from qbft_server.parts import NodeParts
 from qbft_server.services.refusal import Refusal, full, invalid, refusal_of
+from qbft_server.services.replies import Replies
 from qbft_server.version import VERSION
 
 LIST_DECISIONS_MAX = 256
 LIST_BYTES_MAX = 1 << 20
+LIST_STEP_DECISIONS = 8
+"""Decisions of a page that are read at one go: each may be as large as a value and its proof."""
 WATCHES_MAX = 256
-STREAM_IN_FLIGHT_MAX = 1_024
 CURSOR_BYTES = 24
 RETRY_MS = 100
 WATCH_RETRY_MS = 5_000
@@ -74,46 +76,37 @@ class DecisionService(DecisionServiceServicer):
     ) -> None:
         """Have many values decided at once; replies come as the decisions do.
 
-        A client that has too many in flight is not read from until some are decided.
+        A client is not read from while it has too many in flight, decided or not, or does not read
+        what was decided.
         """
-        replies: asyncio.Queue[pb.ProposeStreamReply | None] = asyncio.Queue()
+        replies = Replies()
         async with self._call("ProposeStream", context), asyncio.TaskGroup() as tasks:
             tasks.create_task(self._propose_all(requests, replies))
-            while (reply := await replies.get()) is not None:
-                await context.write(reply)
+            while (outcome := await replies.take()) is not None:
+                await context.write(_reply(*outcome))
+                replies.written(outcome)
 
     async def _propose_all(
         self,
         requests: AsyncIterator[pb.ProposeStreamRequest],
-        replies: asyncio.Queue[pb.ProposeStreamReply | None],
+        replies: Replies,
     ) -> None:
-        """Propose what a stream asks for; None at the end of its replies, which have one writer."""
-        free = asyncio.Semaphore(STREAM_IN_FLIGHT_MAX)
+        """Propose what a stream asks for, and end its replies, which have one writer."""
         async with asyncio.TaskGroup() as tasks:
             async for request in requests:
-                await free.acquire()
-                task = tasks.create_task(self._propose_one(request))
-                task.add_done_callback(lambda done: _hand_over(done, replies, free))
-        replies.put_nowait(None)
+                await replies.place()
+                tasks.create_task(self._propose_one(request, replies))
+        replies.end()
 
-    async def _propose_one(self, request: pb.ProposeStreamRequest) -> pb.ProposeStreamReply:
-        reply = pb.ProposeStreamReply(id=request.id)
+    async def _propose_one(self, request: pb.ProposeStreamRequest, replies: Replies) -> None:
+        outcome: Decision | Refusal
         try:
-            decision = await self._propose(request.proposal)
-            reply.decision.CopyFrom(decision_to_pb(decision))
+            outcome = await self._propose(request.proposal)
             code = grpc.StatusCode.OK
         except Refusal as refusal:
-            code = refusal.code
-            reply.failure.CopyFrom(
-                pb.Failure(
-                    code=code.value[0],
-                    message=refusal.message,
-                    first_digest=refusal.first_digest,
-                    retry_ms=refusal.retry_ms,
-                )
-            )
+            outcome, code = refusal, refusal.code
+        replies.put((request.id, outcome))
         self._metrics.call_ended("ProposeStream item", code.name)
-        return reply
 
     async def _propose(self, message: messages_pb2.Proposal) -> Decision:
         """Check a proposal, hand it to the replica, and wait."""
@@ -178,19 +171,27 @@ class DecisionService(DecisionServiceServicer):
     ) -> pb.ListDecisionsReply:
         """Read a topic's decisions by height, a page at a time; gaps are not hidden."""
         async with self._call("ListDecisions", context):
-            return self._list(request)
+            return await self._list(request)
 
-    def _list(self, request: pb.ListDecisionsRequest) -> pb.ListDecisionsReply:
+    async def _list(self, request: pb.ListDecisionsRequest) -> pb.ListDecisionsReply:
+        """Collect a page in small steps, whatever the sizes of its decisions are."""
         start = _read_topic(request.topic, request.from_height)
         limit = min(request.limit or LIST_DECISIONS_MAX, LIST_DECISIONS_MAX)
         reply = pb.ListDecisionsReply()
-        size = 0
-        for decision in self._store.list_topic(start.topic, start.height, limit + 1):
-            if len(reply.decisions) >= limit or size >= LIST_BYTES_MAX:
-                reply.next_height = _height(decision)
+        height, size = start.height, 0
+        while height <= HEIGHT_MAX:
+            found = self._store.list_topic(start.topic, height, LIST_STEP_DECISIONS)
+            for decision in found:
+                height = _height(decision)
+                if len(reply.decisions) >= limit or size >= LIST_BYTES_MAX:
+                    reply.next_height = height
+                    return reply
+                reply.decisions.append(decision_to_pb(decision))
+                size += reply.decisions[-1].ByteSize()
+            if len(found) < LIST_STEP_DECISIONS:
                 break
-            reply.decisions.append(decision_to_pb(decision))
-            size += reply.decisions[-1].ByteSize()
+            height += 1
+            await asyncio.sleep(0)
         return reply
 
     async def Watch(  # noqa: N802
@@ -314,14 +315,17 @@ class DecisionService(DecisionServiceServicer):
             raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "a valid token is needed")
 
 
-def _hand_over(
-    done: asyncio.Task[pb.ProposeStreamReply],
-    replies: asyncio.Queue[pb.ProposeStreamReply | None],
-    free: asyncio.Semaphore,
-) -> None:
-    free.release()
-    if not done.cancelled() and done.exception() is None:
-        replies.put_nowait(done.result())
+def _reply(request_id: int, outcome: Decision | Refusal) -> pb.ProposeStreamReply:
+    """Write one reply of a stream."""
+    if isinstance(outcome, Refusal):
+        failure = pb.Failure(
+            code=outcome.code.value[0],
+            message=outcome.message,
+            first_digest=outcome.first_digest,
+            retry_ms=outcome.retry_ms,
+        )
+        return pb.ProposeStreamReply(id=request_id, failure=failure)
+    return pb.ProposeStreamReply(id=request_id, decision=decision_to_pb(outcome))
 
 
 def _read_instance(message: messages_pb2.InstanceId) -> InstanceId:

@@ -15,12 +15,20 @@ from grpc_reflection.v1alpha import reflection
 from qbft.errors import ClusterError
 from qbft.wire.v1 import decision_pb2
 from qbft.wire.v1.decision_pb2_grpc import add_DecisionServiceServicer_to_server
+from qbft_server.files import client_connections_max
 from qbft_server.parts import NodeParts
 from qbft_server.services.decision import DecisionService
 
 SERVICE = decision_pb2.DESCRIPTOR.services_by_name["DecisionService"].full_name
 CALLS_MAX = 8_192
 STREAMS_PER_CLIENT_MAX = 2_048
+HANDSHAKE_MS_MAX = 10_000
+IDLE_CONNECTION_MS_MAX = 300_000
+"""A connection without any call is closed after this; whoever dialled it dials again."""
+
+KEEPALIVE_MS = 60_000
+"""A ping after so much silence: a client that vanished without a word keeps no place."""
+
 DRAIN_SECONDS = 5.0
 HEALTH_SECONDS = 0.25
 
@@ -31,6 +39,7 @@ class ClientServer:
     def __init__(self, parts: NodeParts) -> None:
         self._config = parts.config
         self._identity = parts.identity
+        self._nodes = parts.cluster.roster.nodes
         self._quorum = parts.cluster.roster.quorum
         self._replica = parts.replica
         self._links = parts.links
@@ -52,6 +61,10 @@ class ClientServer:
                 ("grpc.max_receive_message_length", size),
                 ("grpc.max_send_message_length", size),
                 ("grpc.max_concurrent_streams", STREAMS_PER_CLIENT_MAX),
+                ("grpc.max_allowed_incoming_connections", client_connections_max(self._nodes)),
+                ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS_MAX),
+                ("grpc.max_connection_idle_ms", IDLE_CONNECTION_MS_MAX),
+                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
                 ("grpc.so_reuseport", 0),
             ],
         )

@@ -6,6 +6,8 @@ import asyncio
 import dataclasses
 import gc
 import logging
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -17,6 +19,7 @@ from loopback import QUICK, Inhabitant, Loopback, until
 
 from qbft.transport import Frame
 from qbft.wire import encode_frame
+from qbft_server.files import peer_connections_max
 from qbft_server.identity import create_tls_identity
 from qbft_server.peers import PeerLimits
 
@@ -261,3 +264,26 @@ async def test_an_acceptor_that_talks_back_is_cut_off() -> None:
         await until(lambda: node.rejects(1).get("unexpected_message", 0) >= 2)
         assert node.transport.counters[1].dials >= 2
     await server.stop(None)
+
+
+async def test_connections_of_strangers_leave_files_for_the_node() -> None:
+    """DESIGN, bounds: every connection is an open file, and the journal needs some."""
+    cluster = Loopback(2)
+    async with cluster.node(0):
+        before = open_files()
+        host, _, port = cluster.cluster.validators[0].peer.rpartition(":")
+        allowed = peer_connections_max(2)
+        async with AsyncExitStack() as stack:
+            for _ in range(allowed + 60):
+                stranger = stack.enter_context(socket.socket())
+                stranger.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(stranger, (host, int(port)))
+            await until(lambda: open_files() >= before + allowed + 60 + allowed // 2)
+            for _ in range(20):
+                await asyncio.sleep(0.01)
+                assert open_files() <= before + allowed + 60 + allowed + 8
+
+
+def open_files() -> int:
+    """How many files this process has open."""
+    return len(os.listdir("/proc/self/fd"))

@@ -1,0 +1,66 @@
+"""The replies of one stream of proposals, between those who decide and the one who writes them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from qbft.decision import Decision
+from qbft_server.services.refusal import Refusal
+
+STREAM_IN_FLIGHT_MAX = 1_024
+"""Proposals of one stream that are not answered yet, written replies being answers."""
+
+STREAM_WAITING_BYTES_MAX = 4 << 20
+"""Values of decisions that wait to be written, above which no further proposal is read."""
+
+Outcome = tuple[int, Decision | Refusal]
+"""The request's id, and what became of it."""
+
+
+class Replies:
+    """A bounded queue: who does not read its replies is not read from (DESIGN, bounds).
+
+    Decisions stay what they are until they are written: many requests may share one.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Queue[Outcome | None] = asyncio.Queue()
+        self._places = asyncio.Semaphore(STREAM_IN_FLIGHT_MAX)
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._bytes = 0
+
+    async def place(self) -> None:
+        """Wait until a further proposal may be read; a written reply makes its place free."""
+        await self._has_room.wait()
+        await self._places.acquire()
+
+    def put(self, outcome: Outcome) -> None:
+        """Have it written."""
+        self._waiting.put_nowait(outcome)
+        self._account(_value_bytes(outcome))
+
+    def end(self) -> None:
+        """Say that nothing more comes."""
+        self._waiting.put_nowait(None)
+
+    async def take(self) -> Outcome | None:
+        """The next one to write; None at the end."""
+        return await self._waiting.get()
+
+    def written(self, outcome: Outcome) -> None:
+        """It has been written."""
+        self._places.release()
+        self._account(-_value_bytes(outcome))
+
+    def _account(self, size: int) -> None:
+        self._bytes += size
+        if self._bytes < STREAM_WAITING_BYTES_MAX:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
+
+
+def _value_bytes(outcome: Outcome) -> int:
+    value = outcome[1].value if isinstance(outcome[1], Decision) else None
+    return len(value) if isinstance(value, bytes) else 0

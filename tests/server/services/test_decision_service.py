@@ -1,0 +1,164 @@
+"""Bounds of the decision service that need no socket (DESIGN, bounds)."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import grpc
+
+from qbft.core import InstanceId, Message, MessageType, Proof
+from qbft.crypto.certificate import Certificate
+from qbft.crypto.signing import BatchHeader, VoteSignature
+from qbft.decision import Decision
+from qbft.wire.v1 import decision_pb2 as pb
+from qbft_server.parts import NodeParts
+from qbft_server.services.decision import (
+    LIST_BYTES_MAX,
+    LIST_DECISIONS_MAX,
+    LIST_STEP_DECISIONS,
+    DecisionService,
+    _reply,
+)
+from qbft_server.services.refusal import invalid
+from qbft_server.services.replies import (
+    STREAM_IN_FLIGHT_MAX,
+    STREAM_WAITING_BYTES_MAX,
+    Replies,
+)
+
+DIGEST = b"d" * 32
+PROOF = Proof(VoteSignature(BatchHeader(b"s" * 16, 1, b"g" * 64), 1, 0, ()))
+
+
+def decided(height: int, size: int) -> Decision:
+    """A decision of that height, with a value of so many bytes."""
+    instance = InstanceId("t", height)
+    commit = Message(MessageType.COMMIT, instance, 0, 1, DIGEST, proof=PROOF)
+    return Decision(bytes(size), Certificate(instance, 1, DIGEST, (commit,)))
+
+
+class Topic:
+    """A store with one topic; remembers how much was read of it at one go."""
+
+    def __init__(self, *decisions: Decision) -> None:
+        self.decisions = decisions
+        self.longest = 0
+
+    def list_topic(self, _topic: str, from_height: int, limit: int) -> tuple[Decision, ...]:
+        """As `NodeStore.list_topic`."""
+        found = [
+            each
+            for each in self.decisions
+            if cast("InstanceId", each.certificate.instance).height >= from_height
+        ][:limit]
+        self.longest = max(self.longest, len(found))
+        return tuple(found)
+
+
+class Call:
+    """A call that no one has to be let in for."""
+
+    async def abort(self, *_: object) -> None:
+        """Never needed here."""
+        raise AssertionError
+
+
+def service(store: Topic) -> DecisionService:
+    """A service over that store, with nothing behind it."""
+    parts = SimpleNamespace(
+        config=SimpleNamespace(clients=SimpleNamespace(tokens=())),
+        cluster=None,
+        replica=None,
+        driver=None,
+        store=store,
+        links=None,
+        metrics=SimpleNamespace(call_ended=lambda *_: None),
+    )
+    return DecisionService(cast("NodeParts", parts))
+
+
+async def pages(store: Topic, limit: int = 0) -> list[list[int]]:
+    """The heights of a topic, page by page."""
+    found: list[list[int]] = []
+    request = pb.ListDecisionsRequest(topic="t", limit=limit)
+    while True:
+        reply = await service(store).ListDecisions(request, cast("Any", Call()))
+        found.append([each.instance.height for each in reply.decisions])
+        if not reply.HasField("next_height"):
+            return found
+        request.from_height = reply.next_height
+
+
+async def test_a_page_of_large_values_is_not_read_in_one_go() -> None:
+    """A page of 256 values of 1 MiB would be read for the one or two that a reply may hold."""
+    store = Topic(*(decided(height, LIST_BYTES_MAX // 2) for height in range(20)))
+    assert await pages(store) == [[2 * page, 2 * page + 1] for page in range(10)]
+    assert store.longest == LIST_STEP_DECISIONS
+
+
+async def test_pages_are_whole_whatever_the_steps() -> None:
+    """Heights at the edges, gaps, and counts beside the size of a step."""
+    for count in (0, 1, LIST_STEP_DECISIONS, LIST_STEP_DECISIONS + 1, LIST_DECISIONS_MAX + 1):
+        heights = [3 * number for number in range(count)]
+        listed = await pages(Topic(*(decided(height, 10) for height in heights)))
+        assert [height for page in listed for height in page] == heights
+        assert len(listed) == 1 + (count > LIST_DECISIONS_MAX)
+    last = 2**63 - 1
+    assert await pages(Topic(*(decided(last - 7 + i, 10) for i in range(8)))) == [
+        [last - 7 + i for i in range(8)]
+    ]
+    assert await pages(Topic(*(decided(height, 10) for height in range(5))), limit=2) == [
+        [0, 1],
+        [2, 3],
+        [4],
+    ]
+
+
+async def is_blocked(replies: Replies) -> bool:
+    """Whether no further proposal may be read now; takes a place if one may."""
+    try:
+        async with asyncio.timeout(0.001):
+            await replies.place()
+    except TimeoutError:
+        return True
+    return False
+
+
+async def test_who_does_not_read_replies_is_not_read_from() -> None:
+    """A client that proposes and never reads would have every reply kept for it."""
+    replies = Replies()
+    for number in range(STREAM_IN_FLIGHT_MAX):
+        await replies.place()
+        replies.put((number, invalid("no")))
+    assert await is_blocked(replies)
+    outcome = await replies.take()
+    assert outcome is not None
+    assert outcome[0] == 0
+    assert await is_blocked(replies)
+    replies.written(outcome)
+    assert not await is_blocked(replies)
+    assert await is_blocked(replies)
+
+
+async def test_waiting_replies_are_bounded_in_bytes_too() -> None:
+    """A two-byte proposal for what is decided already may be answered by a value of 1 MiB."""
+    replies = Replies()
+    for number in range(4):
+        assert not await is_blocked(replies)
+        replies.put((number, decided(number, STREAM_WAITING_BYTES_MAX // 4)))
+    assert await is_blocked(replies)
+    outcome = await replies.take()
+    assert outcome is not None
+    replies.written(outcome)
+    assert not await is_blocked(replies)
+    replies.end()
+    assert [await replies.take() for _ in range(4)][-1] is None
+
+
+async def test_replies_of_a_stream_say_what_became_of_each() -> None:
+    """A refusal keeps its code and message; grpc's own numbers stand for the codes."""
+    failed = _reply(7, invalid("why")).failure
+    assert (failed.code, failed.message) == (grpc.StatusCode.INVALID_ARGUMENT.value[0], "why")
+    assert _reply(8, decided(1, 3)).decision.instance.height == 1
