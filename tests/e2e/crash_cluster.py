@@ -12,6 +12,7 @@ from pathlib import Path
 from e2e.journal_audit import audit, read_journal
 from e2e.service_clients import question, stub_of
 
+from qbft.client import Client
 from qbft.core import InstanceId, Message, MessageType
 from qbft.crypto.roster import service_leader
 from qbft.records import VoteRecord
@@ -90,6 +91,18 @@ def votes_so_far(cluster: LocalCluster, node: int) -> list[Message]:
     shutil.copytree(data_of(cluster, node) / "journal", copy)
     records = read_journal(cluster.directory / "copy", cluster.cluster, node)
     return [record.vote for record in records if isinstance(record, VoteRecord)]
+
+
+async def all_have_voted(cluster: LocalCluster, client: Client) -> None:
+    """Decide until each node has a vote in its journal.
+
+    One without votes asks n-f nodes, itself included, before it votes (W7), and so many are not
+    always up in what follows.
+    """
+    for height in count():
+        await client.propose("first", height, b"v", timeout=SECONDS)
+        if all(votes_so_far(cluster, node) for node in range(4)):
+            return
 
 
 async def has_decided(cluster: LocalCluster, node: int, height: int) -> bytes | None:
