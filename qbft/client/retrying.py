@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar, cast
 
@@ -28,6 +29,18 @@ PUSHBACK_MS_MAX = 60_000
 """A node may ask for this much patience at most; another is asked meanwhile anyway."""
 MESSAGE_CHARACTERS_MAX = 500
 """A node chooses these words."""
+
+_TLS_FAILURES = {
+    "CERTIFICATE_VERIFY_FAILED": (
+        "it shows another TLS key than the cluster file has for it; "
+        "is it a node of this cluster, and the cluster file the present one?"
+    ),
+    "WRONG_VERSION_NUMBER": "what answers there does not speak TLS",
+    "Socket closed": "it hung up; does it want a client certificate, or is it full?",
+}
+"""What an operator can put right, by the words that gRPC and OpenSSL have for it."""
+
+_NOT_CONNECTED = re.compile(r"failed to connect.*; last error: [A-Z_]+: (.*)", re.DOTALL)
 
 _FINAL = frozenset(
     {
@@ -74,10 +87,14 @@ def failure(
 
 def _without_grpc_chatter(message: str) -> str:
     """What failed last, where gRPC tells of a connection it could not make."""
-    prefix, found, last = message.partition("; last error: UNKNOWN: ")
-    return (
-        f"cannot connect: {last}" if found and prefix.startswith("failed to connect") else message
-    )
+    found = _NOT_CONNECTED.match(message)
+    if found is None:
+        return message
+    last = found.group(1)
+    for sign, meaning in _TLS_FAILURES.items():
+        if sign in last:
+            return f"cannot connect: {meaning}"
+    return f"cannot connect: {last}"
 
 
 def _milliseconds(text: str | bytes | None) -> int:

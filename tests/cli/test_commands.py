@@ -153,6 +153,9 @@ def _use(folder: Path, cluster_file: Path) -> None:
     full = ask("get", "t/1", "--out", "/dev/full")
     assert (full.code, full.err) == (5, "qbft: /dev/full: cannot write: No space left on device\n")
     assert Path("/dev/full").is_char_device()
+    assert full.out == ask("get", "t/1").out, "what was decided is said all the same"
+    nowhere = ask("propose", "t/9", "nine", "--out", folder / "no" / "9.cert", "--json")
+    assert (nowhere.code, nowhere.json()["value"]) == (5, "nine")
 
 
 @pytest.mark.e2e

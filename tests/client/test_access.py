@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import grpc
 import pytest
 from grpc import aio
 from pretend_cluster import TOPIC, PretendCluster, pretend_cluster
 
 from qbft.client import Access, Client, ClientError, DeadlineExceeded, NodeStatus, Unavailable
 from qbft.client.pinned import PINNED, pinned_credentials
+from qbft.client.retrying import failure
 from qbft.errors import ClusterError
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft.wire.v1.decision_pb2_grpc import DecisionServiceStub
@@ -29,7 +31,7 @@ async def test_only_the_pinned_key_is_believed() -> None:
                 if reaches:
                     assert (await client.propose(TOPIC, 17, b"x")).value == b"x"
                 else:
-                    with pytest.raises(DeadlineExceeded, match="UNAVAILABLE"):
+                    with pytest.raises(DeadlineExceeded, match="another TLS key"):
                         await client.propose(TOPIC, 17, b"x", timeout=0.5)
         finally:
             await pretend.stop()
@@ -60,6 +62,25 @@ async def test_a_pinned_channel_reaches_that_node_past_a_proxy(
                 else:
                     with pytest.raises(aio.AioRpcError, match="UNAVAILABLE"):
                         await stub.GetStatus(pb.GetStatusRequest(), timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ("UNKNOWN: ipv4:127.0.0.1:7401: Tls handshake failed: WRONG_VERSION_NUMBER", "speak TLS"),
+        ("UNKNOWN: x: Tls handshake failed: CERTIFICATE_VERIFY_FAILED: self signed", "TLS key"),
+        ("UNAVAILABLE: ipv4:127.0.0.1:7401: Socket closed", "client certificate"),
+        ("UNKNOWN: ipv4:127.0.0.1:7401: Connection refused", "7401: Connection refused"),
+    ],
+)
+def test_what_keeps_from_connecting_is_told_in_plain_words(last: str, told: str) -> None:
+    """A foreign cluster file, a missing certificate and a plaintext node are told apart."""
+    message = f"failed to connect to all addresses; last error: {last}"
+    failed = failure(2, grpc.StatusCode.UNAVAILABLE, message)
+    assert isinstance(failed, Unavailable)
+    assert str(failed).startswith("node 2: UNAVAILABLE: cannot connect: ")
+    assert told in str(failed)
+    assert "last error" not in str(failed)
 
 
 async def test_a_token_goes_with_every_call() -> None:

@@ -301,18 +301,23 @@ def _print_decision(
 ) -> None:
     from qbft.wire import encode_decision
 
-    if out is not None:
-        write_whole(out, encode_decision(replace(decision, own=False)))  # of no meaning to others
     verified = _verified(decision)
-    if as_json:
-        print_json(decision_record(verified, own))
-        return
     facts = decision_facts(verified)
     if own is False:
         facts["note"] = "another proposal than this one was decided"
+    failure = None
     if out is not None:
-        facts["written to"] = out
-    print_facts(facts)
+        try:
+            write_whole(out, encode_decision(replace(decision, own=False)))  # no matter to others
+            facts["written to"] = out
+        except CommandError as error:
+            failure = error  # what was decided is said in any case
+    if as_json:
+        print_json(decision_record(verified, own))
+    else:
+        print_facts(facts)
+    if failure is not None:
+        raise failure
 
 
 def _row(decision: VerifiedDecision) -> tuple[str, str, str, str]:

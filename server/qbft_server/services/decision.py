@@ -29,6 +29,7 @@ from qbft.wire.v1.decision_pb2_grpc import DecisionServiceServicer
 from qbft_server.parts import NodeParts
 from qbft_server.services.refusal import Refusal, full, invalid, refusal_of
 from qbft_server.services.replies import Replies
+from qbft_server.store.decisions import DecisionsError
 from qbft_server.version import VERSION
 
 LIST_DECISIONS_MAX = 256
@@ -301,6 +302,9 @@ class DecisionService(DecisionServiceServicer):
         except Refusal as refusal:
             code = refusal.code
             await context.abort(refusal.code, refusal.message, tuple(refusal.trailers))
+        except DecisionsError:  # its words name files of this machine
+            code = grpc.StatusCode.UNAVAILABLE
+            await context.abort(code, "this node cannot read its decisions now; ask another")
         finally:
             self._metrics.call_ended(method, code.name)
 

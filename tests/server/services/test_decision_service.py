@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
+import pytest
 
 from qbft.core import InstanceId, Message, MessageType, Proof
 from qbft.crypto.certificate import Certificate
@@ -27,6 +28,7 @@ from qbft_server.services.replies import (
     STREAM_WAITING_BYTES_MAX,
     Replies,
 )
+from qbft_server.store.decisions import DecisionsError
 
 DIGEST = b"d" * 32
 PROOF = Proof(VoteSignature(BatchHeader(b"s" * 16, 1, b"g" * 64), 1, 0, ()))
@@ -57,12 +59,16 @@ class Topic:
         return tuple(found)
 
 
+class Aborted(Exception):  # noqa: N818 - what happened to a call
+    """A call was ended with a status."""
+
+
 class Call:
     """A call that no one has to be let in for."""
 
-    async def abort(self, *_: object) -> None:
-        """Never needed here."""
-        raise AssertionError
+    async def abort(self, code: grpc.StatusCode, message: str, *_: object) -> None:
+        """End it, as gRPC does, by an exception."""
+        raise Aborted(code, message)
 
 
 def service(store: Topic) -> DecisionService:
@@ -114,6 +120,24 @@ async def test_pages_are_whole_whatever_the_steps() -> None:
         [2, 3],
         [4],
     ]
+
+
+async def test_a_store_that_cannot_be_read_is_a_status_and_no_traceback() -> None:
+    """Who asks again and again must not fill the log; paths of the machine are nobody's business.
+
+    The status is one at which clients ask another node.
+    """
+
+    class Broken(Topic):
+        def list_topic(self, *_: object) -> tuple[Decision, ...]:
+            raise DecisionsError("cannot read /var/lib/qbft/decisions.sqlite3: disk I/O error")
+
+    with pytest.raises(Aborted) as ended:
+        await pages(Broken())
+    code, message = ended.value.args
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert "ask another" in message
+    assert "/var" not in message
 
 
 async def is_blocked(replies: Replies) -> bool:
