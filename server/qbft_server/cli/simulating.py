@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qbft_server.cli import matrix
 from qbft_server.cli.exits import CommandError, ExitCode
 from qbft_server.cli.options import JsonOption, read_file
 from qbft_server.cli.output import console, print_facts, print_json, write_whole
@@ -35,6 +36,7 @@ app = typer.Typer(
     name="simulate",
     rich_markup_mode="rich",
 )
+app.command()(matrix.matrix)
 
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="What the run is drawn from.")]
 ScenarioOption = Annotated[
