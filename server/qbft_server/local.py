@@ -113,16 +113,17 @@ class LocalCluster:
         for node in nodes or range(len(self.cluster.validators)):
             with self.log(node).open("ab") as log:
                 self._processes[node] = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    "qbft_server.cli",
-                    "node",
-                    str(self.directory / f"node-{node}" / NODE_FILE),
+                    *self._command(node),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     env={**_shared_environment(), **self._environment, **(environment or {})},
                 )
+
+    def _command(self, node: int) -> list[str]:
+        """What is run as a node."""
+        file = str(self.directory / f"node-{node}" / NODE_FILE)
+        return [sys.executable, "-m", "qbft_server.cli", "node", file]
 
     def signal(self, node: int, number: signal.Signals) -> None:
         """Send a signal to a node's process."""

@@ -1,0 +1,40 @@
+"""Real nodes on hosts of their own, and a network that loses, delays and cuts (SCENARIOS, M)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from network import scenarios
+from network.hub import can_be_used
+
+pytestmark = pytest.mark.e2e
+
+SECONDS = 180
+TESTS = Path(__file__).parents[1]
+WHY_NOT = can_be_used()
+
+
+@pytest.mark.skipif(WHY_NOT is not None, reason=f"no network namespaces here: {WHY_NOT}")
+@pytest.mark.parametrize("name", scenarios.SCENARIOS)
+def test_a_network_scenario(name: str, tmp_path: Path) -> None:
+    """SCENARIOS M1, M2, M4 to M8, M10, M12 to M15: see each scenario's docstring.
+
+    In namespaces of its own: when its program ends, everything in them ends with it.
+    """
+    own = ["unshare", "-m", "-n", "-p", "-f", "--mount-proc", "--propagation", "private"]
+    command = [*own, "--kill-child", sys.executable, "-W", "error", "-m", "network.scenarios"]
+    ran = subprocess.run(
+        [*command, name, str(tmp_path)],
+        cwd=TESTS,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    logs = "\n".join(path.read_text()[-2_000:] for path in tmp_path.glob("cluster/node-*/node.log"))
+    assert ran.returncode == 0, f"{ran.stdout}{ran.stderr[-6_000:]}\n{logs}"
