@@ -155,10 +155,10 @@ class OpenInstance:
         if message is self._unjustified:
             self._log_tab.take_back(message)
             return False
-        if message.round > self.round:
-            self._note_kept(sender, kept=self._later.keep(sender, message))
         if message.round > 1:
             self._note_heard(sender, message)
+            if message.round > self.round:
+                self._note_kept(sender, kept=self._later.keep(sender, message))
         if message.type is MessageType.COMMIT:
             self._collect(now_ms)
         return True
@@ -324,10 +324,16 @@ class OpenInstance:
                 self.take_decided(commits[0].round, commits[0].value, commits, now_ms)
 
     def _feed(self, input_: Input, now_ms: int) -> None:
-        before = self.round
-        self._run(deque([input_]), (), now_ms)
-        if self.round != before:
-            self._collect(now_ms)
+        """Step, unless the engine has decided or failed; most votes have no effect."""
+        if self.decide is not None or self.failure is not None:
+            return
+        engine = self._engine
+        before = engine.round
+        effects = self._step(input_)
+        if effects:
+            self._run(deque(), effects, now_ms)
+            if engine.round != before:
+                self._collect(now_ms)
 
     def _run(self, inputs: deque[Input], effects: tuple[Effect, ...], now_ms: int) -> None:
         """Step until nothing loops back any more. A decided or failed engine is left alone."""

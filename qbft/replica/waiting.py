@@ -83,6 +83,9 @@ class WaitingRoom:
     def __len__(self) -> int:
         return self._counts.total()
 
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
     def _drop(
         self, sender: int, held: list[tuple[bytes, Message]], entry: tuple[bytes, Message]
     ) -> None:
