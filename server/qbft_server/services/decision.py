@@ -37,6 +37,14 @@ LIST_BYTES_MAX = 1 << 20
 LIST_STEP_DECISIONS = 8
 """Decisions of a page that are read at one go: each may be as large as a value and its proof."""
 WATCHES_MAX = 256
+PROPOSE_STREAMS_MAX = 256
+UNREAD_BYTES_MAX = 128 << 20
+"""Replies of all clients together that their clients have not taken yet; each is held up to three
+times, as a message, as bytes, and by gRPC."""
+
+SMALL_REPLY_BYTES = 4_096
+"""Replies below this are bounded by the number of calls alone."""
+
 CURSOR_BYTES = 24
 RETRY_MS = 100
 WATCH_RETRY_MS = 5_000
@@ -58,6 +66,8 @@ class DecisionService(DecisionServiceServicer):
         self._tokens = [t.get_secret_value().encode() for t in parts.config.clients.tokens]
         self._in_flight = 0
         self._watches = 0
+        self._streams = 0
+        self._unread_bytes = 0
         self.accepting = True
 
     # --- proposing --------------------------------------------------------------------------------
@@ -68,7 +78,9 @@ class DecisionService(DecisionServiceServicer):
         """Have a value decided, and wait for the decision, whosever value it is."""
         async with self._call("Propose", context):
             decision = await self._propose(request.proposal)
-            return pb.ProposeReply(decision=decision_to_pb(decision))
+            reply = pb.ProposeReply(decision=decision_to_pb(decision))
+            self._charge(reply.ByteSize(), context)
+            return reply
 
     async def ProposeStream(  # noqa: N802
         self,
@@ -81,7 +93,11 @@ class DecisionService(DecisionServiceServicer):
         what was decided.
         """
         replies = Replies()
-        async with self._call("ProposeStream", context), asyncio.TaskGroup() as tasks:
+        async with (
+            self._call("ProposeStream", context),
+            self._stream_place(),
+            asyncio.TaskGroup() as tasks,
+        ):
             tasks.create_task(self._propose_all(requests, replies))
             while (outcome := await replies.take()) is not None:
                 await context.write(_reply(*outcome))
@@ -157,9 +173,11 @@ class DecisionService(DecisionServiceServicer):
             instance = _read_instance(request.instance)
             decision = self._store.get(instance)
             if decision is not None:
-                return pb.GetDecisionReply(
+                reply = pb.GetDecisionReply(
                     state=pb.DECISION_STATE_DECIDED, decision=decision_to_pb(decision)
                 )
+                self._charge(reply.ByteSize(), context)
+                return reply
             is_open = self._replica.is_open(instance)
             return pb.GetDecisionReply(
                 state=pb.DECISION_STATE_UNDECIDED if is_open else pb.DECISION_STATE_UNKNOWN
@@ -172,7 +190,9 @@ class DecisionService(DecisionServiceServicer):
     ) -> pb.ListDecisionsReply:
         """Read a topic's decisions by height, a page at a time; gaps are not hidden."""
         async with self._call("ListDecisions", context):
-            return await self._list(request)
+            reply = await self._list(request)
+            self._charge(reply.ByteSize(), context)
+            return reply
 
     async def _list(self, request: pb.ListDecisionsRequest) -> pb.ListDecisionsReply:
         """Collect a page in small steps, whatever the sizes of its decisions are."""
@@ -250,6 +270,17 @@ class DecisionService(DecisionServiceServicer):
         finally:
             self._watches -= 1
 
+    @contextlib.asynccontextmanager
+    async def _stream_place(self) -> AsyncIterator[None]:
+        """Take one of the places for streams of proposals."""
+        if self._streams >= PROPOSE_STREAMS_MAX:
+            raise full(f"{PROPOSE_STREAMS_MAX} streams of proposals are open here", WATCH_RETRY_MS)
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
     async def GetStatus(  # noqa: N802
         self,
         request: pb.GetStatusRequest,
@@ -288,6 +319,19 @@ class DecisionService(DecisionServiceServicer):
             store_id=self._store.store_id,
             peers=peers,
         )
+
+    def _charge(self, size: int, context: Context) -> None:
+        """Account for a reply until its call has ended: whoever does not read has it kept here."""
+        if size < SMALL_REPLY_BYTES:
+            return
+        if self._unread_bytes + size > UNREAD_BYTES_MAX:
+            raise full("too many replies wait here to be read", RETRY_MS)
+        self._unread_bytes += size
+
+        def give_back(_: object) -> None:
+            self._unread_bytes -= size
+
+        context.add_done_callback(give_back)  # type: ignore[arg-type] # the stubs are wrong here
 
     # --- what all calls share ---------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from qbft_server.services.refusal import Refusal
 STREAM_IN_FLIGHT_MAX = 1_024
 """Proposals of one stream that are not answered yet, written replies being answers."""
 
-STREAM_WAITING_BYTES_MAX = 4 << 20
+STREAM_WAITING_BYTES_MAX = 1 << 20
 """Values of decisions that wait to be written, above which no further proposal is read."""
 
 Outcome = tuple[int, Decision | Refusal]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from qbft_server.services.decision import (
     LIST_BYTES_MAX,
     LIST_DECISIONS_MAX,
     LIST_STEP_DECISIONS,
+    UNREAD_BYTES_MAX,
     DecisionService,
     _reply,
 )
@@ -64,7 +66,14 @@ class Aborted(Exception):  # noqa: N818 - what happened to a call
 
 
 class Call:
-    """A call that no one has to be let in for."""
+    """A call that no one has to be let in for, and that ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[Callable[[object], None]] = []
+
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        """As gRPC's own."""
+        self.callbacks.append(callback)
 
     async def abort(self, code: grpc.StatusCode, message: str, *_: object) -> None:
         """End it, as gRPC does, by an exception."""
@@ -120,6 +129,21 @@ async def test_pages_are_whole_whatever_the_steps() -> None:
         [2, 3],
         [4],
     ]
+
+
+async def test_replies_that_nobody_reads_are_bounded_together() -> None:
+    """Twelve hundred unread replies of 1 MiB took 800 MB of a real node, without any limit."""
+    served = service(Topic(decided(1, 1 << 20)))
+    request = pb.ListDecisionsRequest(topic="t")
+    calls = [Call() for _ in range(UNREAD_BYTES_MAX >> 20)]
+    for call in calls[:-1]:
+        await served.ListDecisions(request, cast("Any", call))
+    with pytest.raises(Aborted) as ended:
+        await served.ListDecisions(request, cast("Any", calls[-1]))
+    assert ended.value.args[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for callback in calls[0].callbacks:
+        callback(None)
+    assert (await served.ListDecisions(request, cast("Any", Call()))).decisions
 
 
 async def test_a_store_that_cannot_be_read_is_a_status_and_no_traceback() -> None:
