@@ -32,7 +32,11 @@ FLIGHTS_MAX = 5_000
 LANE_PIXELS = 96
 """From one node's line to the next."""
 
-_LEFT, _RIGHT, _TOP = 96, 70, 96
+_TOP = 118
+_MARGIN, _MARGIN_MAX = 50, 400
+"""Least and most room at the sides; names to the left and decisions to the right ask for it."""
+
+_NAME_PIXELS = 8.5
 _LABEL_PIXELS = 5.6
 _HALF_KNOWN_PIXELS = 26
 TEXT_MAX = 60
@@ -62,7 +66,11 @@ class _Diagram:
         self._rows = {node: row for row, node in enumerate(sorted(nodes))}
         self._scale = self._fit()
         self._end = self._scale.times[-1]
-        self._width = _LEFT + self._scale.width + _RIGHT
+        longest = max((len(self._name(node)) for node in nodes), default=0)
+        self._left = _margin(30 + _NAME_PIXELS * longest)
+        decided = (len(_cut(m.value)) + 9 for m in self._marks if isinstance(m, Decided))
+        self._right = _margin(24 + _LABEL_PIXELS * max(decided, default=0))
+        self._width = self._left + self._scale.width + self._right
         self._bottom = _TOP + LANE_PIXELS * max(len(nodes) - 1, 0) + 44
         self._labels: dict[int, list[tuple[float, float, int]]] = defaultdict(list)
 
@@ -79,7 +87,7 @@ class _Diagram:
         return scale_of(times, known)
 
     def _x(self, time_ms: float) -> float:
-        return _LEFT + self._scale(time_ms)
+        return self._left + self._scale(time_ms)
 
     def _y(self, node: int) -> float:
         return _TOP + self._rows[node] * LANE_PIXELS
@@ -144,18 +152,18 @@ class _Diagram:
     def _axis(self) -> Iterator[str]:
         y = self._bottom
         yield (
-            f'<line class="axis" x1="{_LEFT}" x2="{_LEFT + self._scale.width:.1f}" '
+            f'<line class="axis" x1="{self._left}" x2="{self._left + self._scale.width:.1f}" '
             f'y1="{y}" y2="{y}"/>'
         )
         for place, time in self._scale.ticks():
-            x = _LEFT + place
+            x = self._left + place
             yield f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{y}" y2="{y + 5}"/>'
             yield (
                 f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{y + 17}">'
                 f"{_duration(time)}</text>"
             )
         for place, length in self._scale.cuts():
-            x = _LEFT + place
+            x = self._left + place
             yield (
                 f'<path class="axis" d="M{x - 5:.1f} {y + 5}l4 -10m2 10l4 -10">'
                 f"<title>{_duration(length)} in which nothing happened, cut short</title></path>"
@@ -357,7 +365,7 @@ class _Diagram:
                     x, y = self._x(mark.at_ms), self._y(mark.node)
                     why = mark.rule.value.replace("_", " ")
                     yield (
-                        f'<text class="in" x="{x + 2:.1f}" y="{y + 3.5:.1f}">{mark.round}'
+                        f'<text class="in" x="{x + 9:.1f}" y="{y + 3.5:.1f}">{mark.round}'
                         f"<title>enters round {mark.round}: {why}</title></text>"
                     )
             case TimerStarted() | MessageFlight():
@@ -443,7 +451,7 @@ def _legend(
     placed: list[tuple[int, str]] = []
     row, x = 0, 16.0
     for drawing, says in entries:
-        wide = 44 + 7 * len(says)
+        wide = 50 + sum(7.8 if c.isupper() else 6.0 for c in says)
         if x + wide > width - 16 and x > 16:
             row, x = row + 1, 16.0
         placed.append(
@@ -475,6 +483,10 @@ def _nodes(event: Event) -> tuple[int, ...]:
 def _moment(flight: MessageFlight) -> int:
     moment = flight.sent_ms if flight.sent_ms is not None else flight.received_ms
     return moment or 0
+
+
+def _margin(asked: float) -> float:
+    return min(max(asked, _MARGIN), _MARGIN_MAX)
 
 
 def _tint(round_: int) -> str:

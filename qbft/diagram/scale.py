@@ -18,6 +18,9 @@ WIDTH_MIN, WIDTH_MAX = 640.0, 9_000.0
 """The narrowest and the widest that all of it may be."""
 
 TICK_PIXELS_MIN = 80.0
+CUT_PIXELS = 66.0
+"""To either side of a cut's middle, where its own words stand."""
+
 _TICKS_MS = tuple(mantissa * 10**power for power in range(9) for mantissa in (1, 2, 5))
 
 
@@ -58,7 +61,9 @@ class Scale:
         free = -TICK_PIXELS_MIN
         for at in range(0, last - first + 1, step):
             place = self(first + at)
-            if place - free >= TICK_PIXELS_MIN * 0.6 and all(abs(place - c) > 40 for c in cuts):
+            if place - free >= TICK_PIXELS_MIN * 0.6 and all(
+                abs(place - c) > CUT_PIXELS for c in cuts
+            ):
                 yield place, at
                 free = place
 

@@ -93,7 +93,7 @@ class Story:
             elif what == "start":
                 self._down.discard(node)
                 self.events.append(Started(now, node))
-                self._at(self._deadlines[node], node, Expired())
+                self._at(max(now, self._deadlines[node]), node, Expired())
             elif node not in self._down and not isinstance(what, str):
                 self._give(now, node, what)
         return self.events
