@@ -51,6 +51,7 @@ class LocalCluster:
         self.directory = directory
         self.cluster = Cluster.load(directory / CLUSTER_FILE)
         self._environment = dict(environment or {})
+        self._views: dict[int, Path] = {}
         self._processes: dict[int, asyncio.subprocess.Process] = {}
 
     @classmethod
@@ -82,6 +83,46 @@ class LocalCluster:
     def log(self, node: int) -> Path:
         """Where a node's lines go, of all its lives."""
         return self.directory / f"node-{node}" / "node.log"
+
+    def data(self, node: int) -> Path:
+        """A node's data directory: its votes and decisions."""
+        return self.directory / f"node-{node}" / "data"
+
+    def exit_code(self, node: int) -> int | None:
+        """How a node that was started has ended, None while it runs; negative for a signal."""
+        return self._processes[node].returncode
+
+    def see(self, node: int, cluster: Cluster) -> None:
+        """Let a node, from its next start, find its peers at the addresses that this one has.
+
+        It has to be the same cluster otherwise: peers are known by their keys.
+        """
+        view = self.directory / f"node-{node}" / "view.toml"
+        view.write_text(cluster.dump())
+        self._views[node] = view
+
+    async def replace_store(self, node: int) -> None:
+        """Give a node that lost its data directory a new one, as its operator would.
+
+        Raises:
+            QbftError: it could not be made; the command's line says why.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "qbft_server.cli", "init", "--replace"),
+            str(self.directory / f"node-{node}" / NODE_FILE),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env={**_shared_environment(), **self._environment},
+        )
+        try:
+            _, told = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise QbftError(told.decode(errors="replace").strip())
 
     async def __aenter__(self) -> Self:
         """Begin; nothing runs until it is started."""
@@ -117,7 +158,12 @@ class LocalCluster:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env={**_shared_environment(), **self._environment, **(environment or {})},
+                    env={
+                        **_shared_environment(),
+                        **self._environment,
+                        **self._view(node),
+                        **(environment or {}),
+                    },
                 )
 
     def _command(self, node: int) -> list[str]:
@@ -186,6 +232,11 @@ class LocalCluster:
             except aio.AioRpcError:
                 return False
         return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def _view(self, node: int) -> dict[str, str]:
+        """The setting that names a cluster file of its own, for a node that has one."""
+        view = self._views.get(node)
+        return {} if view is None else {f"{ENVIRONMENT_PREFIX}CLUSTER": str(view)}
 
     def _check_running(self, node: int) -> None:
         process = self._processes.get(node)

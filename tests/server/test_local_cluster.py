@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
 
-from qbft_server.local import LocalCluster
+from qbft.client import Client, NodeStatus
+from qbft.errors import QbftError
+from qbft_server.local import READY_SECONDS, LocalCluster
 
 
 @pytest.mark.e2e
@@ -25,3 +29,53 @@ async def test_a_shell_set_up_for_another_cluster_does_not_matter(
         await cluster.wait_until_ready()
         assert cluster.running == (0, 1, 2, 3)
         assert '"validator": 2' in cluster.log(2).read_text()
+
+
+@pytest.mark.e2e
+async def test_a_node_sees_its_peers_where_it_is_told(tmp_path: Path) -> None:
+    """DESIGN, section 4: addresses are not the cluster's identity; a view with wrong ones cuts off.
+
+    `qbft chaos` puts relays between nodes so.
+    """
+    async with LocalCluster.create(tmp_path / "cluster", nodes=1) as one:
+        nowhere = one.cluster.validators[0].peer
+    async with LocalCluster.create(tmp_path / "four") as cluster:
+        validators = list(cluster.cluster.validators)
+        validators[1] = validators[1].model_copy(update={"peer": nowhere})
+        view = cluster.cluster.model_copy(update={"validators": tuple(validators)})
+        cluster.see(0, view)
+        await cluster.start()
+        await cluster.wait_until_ready()
+        async with Client(cluster.cluster) as client:
+            await wait_for_peers(client, {0: {2, 3}, 1: {0, 2, 3}})
+
+
+async def wait_for_peers(client: Client, expected: dict[int, set[int]]) -> None:
+    """Wait until these nodes say that they are connected to just these peers."""
+    async with asyncio.timeout(READY_SECONDS):
+        while True:
+            accounts = await client.status()
+            connected = {
+                node: {peer.validator for peer in account.peers if peer.connected}
+                for node, account in accounts.items()
+                if node in expected and isinstance(account, NodeStatus)
+            }
+            if connected == expected:
+                return
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.e2e
+async def test_a_lost_data_directory_is_replaced(tmp_path: Path) -> None:
+    """HARDENING W7: as an operator does it; the exit code of what ended before is told."""
+    async with LocalCluster.create(tmp_path / "cluster") as cluster:
+        await cluster.start()
+        await cluster.wait_until_ready()
+        assert cluster.exit_code(3) is None
+        with pytest.raises(QbftError, match="journal is in use by another process"):
+            await cluster.replace_store(3)
+        await cluster.kill(3)
+        shutil.rmtree(cluster.data(3))
+        await cluster.replace_store(3)
+        await cluster.start(3)
+        await cluster.wait_until_ready(3)
