@@ -1,8 +1,9 @@
-# Each target is one line that calls a tool; `.venv` is made at first use. PYTHON chooses the interpreter.
+# Each target is one line that calls a tool; `.venv` is made at first use. PYTHON chooses the interpreter,
+# MINUTES and SEED what `make chaos` does.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check proto sim bench cluster clean
+.PHONY: demo test check proto sim bench chaos cluster clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --upgrade pip && $(BIN)/pip install --quiet -e '.[dev]' && touch $@
@@ -24,6 +25,9 @@ sim: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/engine.py && $(BIN)/python benchmarks/engine.py --round-change && $(BIN)/python benchmarks/cluster.py --nodes 4 --concurrency 1,64
+
+chaos: .venv/installed
+	$(BIN)/qbft chaos --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED))
 
 cluster:
 	docker compose up --build
