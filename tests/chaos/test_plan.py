@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
 from qbft_server.chaos.bound import recovery_seconds
-from qbft_server.chaos.checker import Checker
 from qbft_server.chaos.history import Conditions
 from qbft_server.chaos.plan import ALONE, Fault, Kind, episodes
 from qbft_server.chaos.report import availability, repeat_command, report
 from qbft_server.chaos.run import Outcome, Settings
+from qbft_server.chaos.witness import Witness
+from qbft_server.initialise import init_cluster
 
 
 def plan(seed: int, length: int = 60, nodes: int = 4) -> list[str]:
@@ -91,13 +93,13 @@ def test_availability_is_counted_in_slots() -> None:
     assert availability([], [], 0.0, 2.5) == ((0, 2), (0, 0))
 
 
-def test_the_command_that_repeats_a_run() -> None:
+def test_the_command_that_repeats_a_run(tmp_path: Path) -> None:
     """What is not said is what it is by default; a run that saw nothing has its report too."""
     assert repeat_command(Settings(60, 3)) == "qbft chaos --minutes 1 --seed 3"
     other = Settings(30, 4, 7, 5.0, (Kind.KILL, Kind.WIPE), is_sabotaged=True)
     assert repeat_command(other) == (
         "qbft chaos --minutes 0.5 --seed 4 --nodes 7 --rate 5 --only kill --only wipe --sabotage"
     )
-    told = report(Outcome(other, Checker(7, recovery_seconds)))
+    told = report(Outcome(other, Witness(init_cluster(tmp_path / "c"), rate=5.0, seed=4)))
     assert told["ok"] is True
     assert told["repeat"] == repeat_command(other)

@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from qbft.cluster import Cluster
+
 ROOT = Path(__file__).parents[2]
 IMAGE_VARIABLE = "QBFT_TEST_IMAGE"
 NETWORK = "10.77.8"
 """Not the one that the file itself takes, so that a cluster of the developer's may go on."""
 
+CLIENT_PORT = 7401
 SECONDS = 180.0
 _POLL_SECONDS = 0.5
 
@@ -136,6 +139,38 @@ class ComposeProject:
         )
         state: dict[str, Any] = json.loads(result.stdout)[0]["State"]
         return state
+
+    def disconnect(self, node: int) -> None:
+        """Pull a node's cable."""
+        self._network("disconnect", f"{self.name}_default", self._container(node))
+
+    def connect(self, node: int) -> None:
+        """Plug it in again, at its own address."""
+        network, address = f"{self.name}_default", f"{NETWORK}.{10 + node}"
+        self._network("connect", "--ip", address, network, self._container(node))
+
+    def _container(self, node: int) -> str:
+        return self.compose("ps", "-a", "-q", f"node{node}").stdout.strip()
+
+    def _network(self, *arguments: str) -> None:
+        result = subprocess.run(
+            ["docker", "network", *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=SECONDS,
+        )
+        assert result.returncode == 0, result.stderr
+
+    def cluster(self) -> Cluster:
+        """The cluster as it is reached from outside its containers, at the network's addresses."""
+        cluster = Cluster.parse(self.inside(0, "cat", "/etc/qbft/cluster.toml").stdout)
+        validators = tuple(
+            validator.model_copy(update={"client": f"{NETWORK}.{10 + node}:{CLIENT_PORT}"})
+            for node, validator in enumerate(cluster.validators)
+        )
+        return cluster.model_copy(update={"validators": validators})
 
     def left_behind(self) -> str:
         """Containers and volumes of this project that still exist."""

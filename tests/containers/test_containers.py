@@ -7,16 +7,10 @@ One to two minutes with an engine. To run it: an engine at DOCKER_HOST or at its
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from containers.compose_project import (
-    ComposeProject,
-    UnavailableError,
-    image_to_test,
-    running_project,
-)
+from containers.compose_project import ComposeProject
 
 from qbft.cluster import Cluster
 from qbft.verify import verify
@@ -25,17 +19,6 @@ pytestmark = pytest.mark.e2e
 
 TOPIC = "prices/btc"
 NODES = 4
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeProject]:
-    """The compose file's four nodes, healthy."""
-    try:
-        image = image_to_test()
-    except UnavailableError as reason:
-        pytest.skip(f"containers cannot run here: {reason}")
-    with running_project(image, tmp_path_factory.mktemp("compose")) as project:
-        yield project
 
 
 def _propose(project: ComposeProject, heights: range) -> dict[int, str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qbft.client import Client, ClientError, NodeStatus
+from qbft_server.chaos.clock import now
 from qbft_server.chaos.history import Conditions, Event, Misbehaved, Wiped
 from qbft_server.chaos.plan import Fault, Kind, Link
 from qbft_server.chaos.relays import Relays, Weather
@@ -124,7 +125,7 @@ class Injector:
                 self._away(node).rename(self._local.data(node))
                 await self._start(node)
             case Kind.WIPE:
-                self._see(Wiped(_now(), node))
+                self._see(Wiped(now(), node))
                 await self._local.replace_store(node)
                 await self._start(node)
 
@@ -137,7 +138,7 @@ class Injector:
                 code = self._local.exit_code(node)
                 if code is None:
                     continue
-                self._see(Misbehaved(_now(), f"node {node} ended by itself with exit code {code}"))
+                self._see(Misbehaved(now(), f"node {node} ended by itself with exit code {code}"))
                 await self._local.wait(node)
                 await self._local.start(node)
             await asyncio.sleep(POLL_SECONDS)
@@ -159,7 +160,7 @@ class Injector:
         code = await self._local.stop(node)
         if code:
             self._see(
-                Misbehaved(_now(), f"node {node} was told to stop and ended with exit code {code}")
+                Misbehaved(now(), f"node {node} was told to stop and ended with exit code {code}")
             )
 
     async def _start(self, *nodes: int) -> None:
@@ -178,7 +179,7 @@ class Injector:
             await self._local.kill(node)
             code = ExitCode.OK
         if code != ExitCode.FAILED or self._local.data(node).exists():
-            self._see(Misbehaved(_now(), f"node {node} started without its data (code {code})"))
+            self._see(Misbehaved(now(), f"node {node} started without its data (code {code})"))
 
     def _are_down(self, *nodes: int) -> None:
         self._down.update(nodes)
@@ -198,7 +199,7 @@ class Injector:
         except TimeoutError:
             said = "; ".join(self._last_line(node) for node in nodes)
             what = f"nodes {nodes} were not back in {READY_SECONDS:g} s; they said last: {said}"
-            self._see(Misbehaved(_now(), what))
+            self._see(Misbehaved(now(), what))
         self._down.difference_update(nodes)
         self._tell()
 
@@ -207,7 +208,7 @@ class Injector:
         return lines[-1] if lines else ""
 
     def _tell(self) -> None:
-        self._see(Conditions(_now(), self.is_able, self.down))
+        self._see(Conditions(now(), self.is_able, self.down))
 
     # --- disks ------------------------------------------------------------------------------------
 
@@ -223,10 +224,6 @@ class Injector:
         _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         limit = hard if bytes_max is None else bytes_max
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, hard))
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _is_able(account: NodeStatus | ClientError, needs_quorum: bool) -> bool:

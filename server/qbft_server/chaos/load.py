@@ -23,6 +23,7 @@ from qbft.decision import Decision
 from qbft.errors import CertificateError
 from qbft.verify import verify
 from qbft.wire import encode_decision
+from qbft_server.chaos.clock import now
 from qbft_server.chaos.history import (
     Event,
     Followed,
@@ -190,7 +191,7 @@ class Load:
     async def _decide(self, client: Client, instance: InstanceId, value: bytes) -> None:
         """Ask until it is decided, whosever value it is."""
         self._proposed(instance, value)
-        began = _now()
+        began = now()
         while True:
             try:
                 decision = await client.propose(
@@ -207,7 +208,7 @@ class Load:
                 self._failed(f"proposing {instance}: {error}")
                 return
             self._told(decision, is_reply=True)
-            self.latencies.append(_now() - began)
+            self.latencies.append(now() - began)
             return
 
     async def _await_other(self, client: Client, instance: InstanceId) -> None:
@@ -243,11 +244,11 @@ class Load:
         if not self._recent:
             return
         instance = self._draw.choice(self._recent)
-        began = _now()
+        began = now()
         try:
             decision = await client.get(instance.topic, instance.height, node=node)
         except NoDecision:
-            self._see(NotDecided(began, _now(), node, instance))
+            self._see(NotDecided(began, now(), node, instance))
         else:
             self._told(decision, by=node)
         instance = self._draw.choice(self._recent)
@@ -258,7 +259,7 @@ class Load:
         topic = self._draw.choice(list(SHARES))
         newest = max((i.height for i in self._recent if i.topic == topic), default=0)
         start = self._draw.randrange(newest + 1)
-        began, heights = _now(), set()
+        began, heights = now(), set()
         end = None
         decisions = client.list_decisions(topic, start, node=node)
         async with _closing(decisions):
@@ -269,7 +270,7 @@ class Load:
                 if len(heights) == LIST_SPAN_MAX:
                     end = height
                     break
-        self._see(Listed(began, _now(), node, topic, start, end, frozenset(heights)))
+        self._see(Listed(began, now(), node, topic, start, end, frozenset(heights)))
 
     async def _watch(self, topic: str) -> None:
         """Follow a topic by height, going away and coming back."""
@@ -282,7 +283,7 @@ class Load:
                     async with _closing(decisions):
                         async for decision in decisions:
                             self._told(decision)
-                            self._see(Watched(_now(), topic, _instance(decision)))
+                            self._see(Watched(now(), topic, _instance(decision)))
                             height += 1
                             streak -= 1
                             if not streak:
@@ -306,7 +307,7 @@ class Load:
                         async for decision, after in decisions:
                             cursor = after
                             self._told(decision, by=node)
-                            self._see(Followed(_now(), node, _instance(decision)))
+                            self._see(Followed(now(), node, _instance(decision)))
                             streak -= 1
                             if not streak:
                                 break
@@ -323,23 +324,19 @@ class Load:
 
     def _proposed(self, instance: InstanceId, value: bytes) -> None:
         self.proposals += 1
-        self._see(Proposed(_now(), instance, value))
+        self._see(Proposed(now(), instance, value))
 
     def _told(self, decision: Decision, *, by: int | None = None, is_reply: bool = False) -> None:
         instance, value = _instance(decision), decision.value
         flaw = self.prover.flaw(encode_decision(Decision(value, decision.certificate)))
         shown = value if isinstance(value, bytes) else b""
-        self._see(Told(_now(), instance, shown, by, flaw, is_reply))
+        self._see(Told(now(), instance, shown, by, flaw, is_reply))
         if is_reply:
             self._recent.append(instance)
 
     def _failed(self, what: str) -> None:
         """A client met what it never should: a lie, a refusal without a reason."""
-        self._see(Misbehaved(_now(), what))
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+        self._see(Misbehaved(now(), what))
 
 
 def _closing(iterator: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:

@@ -35,10 +35,11 @@ def repeat_command(settings: Settings) -> str:
 
 def report(outcome: Outcome) -> dict[str, Any]:
     """Everything that is known of a run, as one JSON object."""
-    checker, settings = outcome.checker, outcome.settings
+    witness, settings = outcome.witness, outcome.settings
+    checker, load = witness.checker, witness.load
     seconds = outcome.ended - outcome.began
     able, unable = availability(
-        checker.reply_times, outcome.conditions, outcome.began, outcome.ended
+        checker.reply_times, witness.conditions, outcome.began, outcome.ended
     )
     return {
         "ok": not checker.violations_count,
@@ -48,15 +49,15 @@ def report(outcome: Outcome) -> dict[str, Any]:
         "episodes": outcome.episodes,
         "faults": {kind.value: outcome.faults[kind] for kind in Kind if outcome.faults[kind]},
         "faults_total": outcome.faults.total(),
-        "proposals": outcome.proposals,
+        "proposals": load.proposals,
         "decisions": len(checker.decided),
         "decisions_per_second": round(len(checker.decided) / seconds, 1) if seconds else 0.0,
         "replies": len(checker.reply_times),
-        "replies_late": outcome.late,
-        "proposals_refused": outcome.refused,
-        "latency_ms": _latencies(outcome.latencies),
+        "replies_late": load.late,
+        "proposals_refused": load.refused,
+        "latency_ms": _latencies(load.latencies),
         "reads": checker.reads,
-        "certificates_verified": outcome.certificates,
+        "certificates_verified": load.prover.certificates,
         "availability": {
             "all_time": _share(able[0] + unable[0], able[1] + unable[1]),
             "quorum_whole": _share(*able),
@@ -66,7 +67,7 @@ def report(outcome: Outcome) -> dict[str, Any]:
         },
         "recoveries": checker.recoveries,
         "worst_recovery_s": round(checker.worst_recovery_s, 2),
-        "own_lag_max_s": round(outcome.lag_max, 2),
+        "own_lag_max_s": round(witness.lag_max, 2),
         "undecided": checker.open_instances,
         "violations": checker.violations_count,
         "violations_seen": [
