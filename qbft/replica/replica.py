@@ -337,6 +337,8 @@ class Replica:
             yield self._take_certificate(peer, certificate)
         for proposal in frame.proposals:
             yield self._take_proposal(peer, proposal)
+        for certificate in frame.certificates:
+            self._want_decided_value(peer, certificate)
         if frame.votes:
             yield from self._take_own_section(peer, frame)
         for vote in frame.relayed:
@@ -437,6 +439,7 @@ class Replica:
             if commits:
                 certificate = canonical_certificate(instance, vote.round, vote.value, commits)
                 self._take_bare(certificate, peer)
+                self._want_decided_value(peer, certificate)
         elif self._lost_votes.why_not is not None:
             return
         elif vote.type is MessageType.PRE_PREPARE and isinstance(vote.value, bytes):
@@ -525,13 +528,19 @@ class Replica:
         return cost
 
     def _take_bare(self, certificate: Certificate, peer: int) -> None:
-        """Keep a decision whose bytes are not here yet, and ask for them."""
+        """Keep a decision whose bytes are not here yet."""
         instance = as_instance(certificate.instance)
         if not self._conclusions.add(certificate, None, payer=peer):
             self._reject("certificate_budget", peer)
             return
         self._held.forget(instance)
-        self._asking.for_value(instance, as_digest(certificate.value), peer, self._now_ms)
+
+    def _want_decided_value(self, peer: int, certificate: Certificate) -> None:
+        """Ask for the bytes of a decision, unless they came with its certificate."""
+        instance = certificate.instance
+        if isinstance(instance, InstanceId) and instance in self._conclusions.bare:
+            known = self._conclusions.bare[instance].certificate
+            self._asking.for_value(instance, as_digest(known.value), peer, self._now_ms)
 
     def _is_concluded(self, instance: InstanceId) -> bool:
         """Whether it is decided here, durably or nearly so."""

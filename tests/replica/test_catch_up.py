@@ -83,6 +83,16 @@ def test_a_node_that_was_away_pulls_everything() -> None:
     assert kinds(rigs[1].turns) == []
 
 
+def test_a_decision_that_comes_with_its_value_is_not_asked_for_again() -> None:
+    """U3: certificate and bytes travel together, once."""
+    rig = reading_rig(0)
+    rig.receive(0, feed_page=FeedPage(3, 3, ids(0, 1, 2)))
+    rig.turns.clear()
+    give(rig, 0, 0, 1)
+    rig.receive(0, certificates=(certificate(proposal(b"v", 2)),))
+    assert sent_to(rig.turns, 0, "wanted_values") == [(instance(2), proposal(b"v", 2).digest)]
+
+
 def test_a_page_is_read_to_its_end_before_the_next() -> None:
     """Ids first, then what is missing here, and the next page when the first is complete."""
     rig = reading_rig(0)
