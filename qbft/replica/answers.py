@@ -39,10 +39,12 @@ class Answers:
     def answer(self, peer: Peer, frame: Frame, now_ms: int) -> Iterator[int]:
         """Answer one by one; yields what each answer cost, as `Replica.receive` counts it."""
         for instance, digest in frame.wanted_values[: self._limits.wanted_per_frame_max]:
-            self._give_value(peer, instance, digest, now_ms)
+            if peer.pulls.take(now_ms, self._limits.asked_bytes_min):
+                self._give_value(peer, instance, digest, now_ms)
             yield 1
         for instance in frame.wanted_decisions[: self._limits.wanted_per_frame_max]:
-            self._tell(peer, instance, now_ms)
+            if peer.pulls.take(now_ms, self._limits.asked_bytes_min):
+                self._tell(peer, instance, now_ms)
             yield 1
 
     def _give_value(self, peer: Peer, instance: InstanceId, digest: bytes, now_ms: int) -> None:

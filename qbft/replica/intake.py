@@ -4,6 +4,9 @@ A frame is taken in part by part, and may be left unfinished at the end of a tur
 not wait for it. Of a turn no peer gets more than half while others' frames are being handed over,
 so that one that sends what is costly to check delays mostly itself; what it sends beyond what may
 wait here is dropped. That loses nothing: what was not acknowledged is sent again (U5).
+
+Work that came to nothing, such as a signature that was false, is held against its sender: one that
+wastes more than a small share of the processor has to wait, however idle this node is otherwise.
 """
 
 from __future__ import annotations
@@ -70,9 +73,15 @@ _NOTHING = Load(0, 0)
 class Intake:
     """The frames that are being taken in, by peer. Work is counted in checks of one signature."""
 
-    def __init__(self, turn_work_max: int, waiting_max: Load) -> None:
+    def __init__(
+        self, turn_work_max: int, waiting_max: Load, *, waste_max: float, waste_per_ms: float
+    ) -> None:
         self._turn_work_max = turn_work_max
         self._waiting_max = waiting_max
+        self._waste_max = waste_max
+        self._waste_per_ms = waste_per_ms
+        self._wasted: dict[int, tuple[float, int]] = {}
+        self._paused: dict[int, int] = {}
         self._queues: dict[int, deque[tuple[Load, Iterator[int]]]] = {}
         self._waiting: dict[int, Load] = {}
         self._spent: Counter[int] = Counter()
@@ -85,8 +94,13 @@ class Intake:
 
     @property
     def has_more(self) -> bool:
-        """Whether something is unfinished."""
-        return bool(self._queues)
+        """Whether something is unfinished, and may go on now."""
+        return any(peer not in self._paused for peer in self._queues)
+
+    @property
+    def resumes_ms(self) -> int | None:
+        """When the first peer that has to wait may go on."""
+        return min((ms for peer, ms in self._paused.items() if peer in self._queues), default=None)
 
     def add(self, peer: int, frame: Frame, parts: Iterator[int]) -> bool:
         """Begin with a frame, which yields the cost of each part; False if too much waits.
@@ -100,19 +114,38 @@ class Intake:
             return False
         self._push(peer, load, parts)
         share = self._turn_work_max // 2
-        while queue and not self.is_saturated and self._spent[peer] < share:
+        while (
+            queue
+            and not self.is_saturated
+            and self._spent[peer] < share
+            and peer not in self._paused
+        ):
             self._advance(peer)
         return True
+
+    def note_waste(self, peer: int, work: int, now_ms: int) -> None:
+        """Hold work that came to nothing against a peer; above its share it has to wait."""
+        wasted, at_ms = self._wasted.get(peer, (0.0, now_ms))
+        wasted = max(0.0, wasted - (now_ms - at_ms) * self._waste_per_ms) + work
+        self._wasted[peer] = (wasted, now_ms)
+        if wasted > self._waste_max:
+            rest_ms = (wasted - self._waste_max) / self._waste_per_ms
+            self._paused[peer] = now_ms + 1 + int(rest_ms)
 
     def put_off(self, peer: int, load: Load, parts: Iterator[int]) -> None:
         """Take in later what a peer sent before, and what has been bounded elsewhere."""
         self._queues.setdefault(peer, deque())
         self._push(peer, load, parts)
 
-    def go_on(self) -> None:
+    def go_on(self, now_ms: int) -> None:
         """Go on with what is unfinished, each peer in its turn, until the turn has done enough."""
-        while self._queues and not self.is_saturated:
-            self._advance(min(self._queues, key=lambda peer: (self._spent[peer], peer)))
+        for peer in [peer for peer, until_ms in self._paused.items() if until_ms <= now_ms]:
+            del self._paused[peer]
+        while not self.is_saturated:
+            ready = [peer for peer in self._queues if peer not in self._paused]
+            if not ready:
+                return
+            self._advance(min(ready, key=lambda peer: (self._spent[peer], peer)))
 
     def end_turn(self) -> None:
         """Let the next turn begin."""

@@ -50,6 +50,19 @@ class ReplicaLimits:
     bare_certificates_per_peer_max: int = 4_096
     """Decisions learnt from one peer whose value's bytes are not here yet."""
 
+    opened_bytes_burst_max: int = 32 << 20
+    """Bytes of values, each with `opened_bytes_each`, with which one peer opens instances at
+    once ..."""
+
+    opened_bytes_per_ms: int = 8 << 10
+    """... and per millisecond; the others are asked for later."""
+
+    opened_bytes_each: int = 4 << 10
+    """What opening an instance counts for beside its value: its votes are journaled too."""
+
+    asked_bytes_min: int = 8 << 10
+    """What looking up a decision or value counts for at least, found or not (`pull_bytes_*`)."""
+
     checks_per_proposer_max: int = 64
     """Values of one leader that the application is looking at; the others wait."""
 
@@ -145,6 +158,12 @@ class ReplicaLimits:
 
     waiting_bytes_per_peer_max: int = 8 << 20
     """... and above so many bytes too."""
+
+    waste_work_max: int = 4_096
+    """Work for one peer that may come to nothing at once, in the same measure (about 0.2 s) ..."""
+
+    waste_work_per_ms: float = 2.0
+    """... and per millisecond: a tenth of a processor. Who wastes more has to wait."""
 
     held_work_at_open_max: int = 64
     """What an instance takes in of the votes that were held for it in the turn that opens it, in

@@ -37,6 +37,7 @@ class Peer:
         self.index = index
         self.answers = TokenBucket(limits.answer_burst_max, 1 / limits.answer_every_ms)
         self.pulls = TokenBucket(limits.pull_bytes_burst_max, limits.pull_bytes_per_ms)
+        self.opens = TokenBucket(limits.opened_bytes_burst_max, limits.opened_bytes_per_ms)
         self.account = Account(limits.kept_bytes_per_peer_max)
         self.acknowledged = 0
         """Up to this own vote sequence the peer lacks nothing, as far as it said in this life."""

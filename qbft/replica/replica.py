@@ -183,6 +183,8 @@ class Replica:
         self._intake = Intake(
             limits.turn_work_max,
             Load(limits.waiting_work_per_peer_max, limits.waiting_bytes_per_peer_max),
+            waste_max=limits.waste_work_max,
+            waste_per_ms=limits.waste_work_per_ms,
         )
         self._heard: dict[int, int] = {}
         self._now_ms = 0
@@ -371,12 +373,12 @@ class Replica:
         genuine = self._authenticator.has_signed(peer, votes, frame.batch)
         yield 1 + len(votes) // SECTION_VOTES_PER_WORK
         if not genuine:
-            self._reject("bad_section_signature", peer)
+            self._waste("bad_section_signature", peer, 1 + len(votes) // SECTION_VOTES_PER_WORK)
             return
         self._peers[peer].last_vote = votes[-1]
         for vote in votes:
             if vote.justification and not self._authenticator.is_justification_genuine(vote):
-                self._reject("bad_justification_signature", peer)
+                self._waste("bad_justification_signature", peer, 1 + len(vote.justification))
             else:
                 self._deliver(peer, vote, again=False)
             yield 1 + len(vote.justification)
@@ -393,7 +395,7 @@ class Replica:
         if self._authenticator.is_genuine(vote):
             self._deliver(peer, vote, again=True)
         else:
-            self._reject("bad_vote_signature", peer)
+            self._waste("bad_vote_signature", peer, 2 + len(vote.justification))
         return cost
 
     def _take_own_back(self, peer: int, vote: Message) -> int:
@@ -409,7 +411,7 @@ class Replica:
         if self._authenticator.is_genuine(vote):
             self._lost_votes.meet(peer, vote)
         else:
-            self._reject("bad_vote_signature", peer)
+            self._waste("bad_vote_signature", peer, 2 + len(vote.justification))
         return 2 + len(vote.justification)
 
     def _deliver(self, peer: int, vote: Message, *, again: bool) -> None:
@@ -468,12 +470,14 @@ class Replica:
             opened.proposals[proposal.digest] = proposal  # the certificate vouches for these bytes
             return cost
         if not self._is_authorised(proposal):
-            self._reject("unauthorised_proposal", peer)
+            self._waste("unauthorised_proposal", peer, cost)
         elif opened is not None:
             self._learn(opened, peer, proposal)
         elif self._lost_votes.why_not is not None:
             self._held.miss(peer, instance)
-        elif self._may_open(peer):
+        elif self._may_open(peer) and self._peers[peer].opens.take(
+            self._now_ms, self._limits.opened_bytes_each + len(proposal.value)
+        ):
             self._open_instance(instance, peer, proposal)
         else:
             self._held.miss(peer, instance)
@@ -515,7 +519,7 @@ class Replica:
             return 1
         cost = 1 + len(certificate.commits)
         if not self._authenticator.proves(certificate):
-            self._reject("bad_certificate", peer)
+            self._waste("bad_certificate", peer, cost)
             return cost
         if known is not None:
             check_same(known, certificate)
@@ -691,6 +695,11 @@ class Replica:
             self._deliver(sender, vote, again=sender != vote.source)
             yield 1 + len(vote.justification)
 
+    def _waste(self, reason: str, peer: int, work: int) -> None:
+        """Count a refusal, and hold the work that it cost against its sender."""
+        self._reject(reason, peer)
+        self._intake.note_waste(peer, work, self._now_ms)
+
     def _touch(self, opened: OpenInstance) -> None:
         self._touched[opened.instance] = opened
 
@@ -715,13 +724,14 @@ class Replica:
             self._deadlines.next_ms,
             self._aftermath.next_due_ms,
             self._next_tick_ms if ticks else None,
+            self._intake.resumes_ms,
         )
         return min((ms for ms in due if ms is not None), default=None)
 
     def run_due(self, now_ms: int) -> None:
         """Go on with what was left over; then timers, always, and the tick of re-sending."""
         self._now_ms = now_ms
-        self._intake.go_on()
+        self._intake.go_on(now_ms)
         for opened in self._deadlines.run_out(now_ms, self._limits.turn_timers_max):
             opened.expire(now_ms)
             self._touch(opened)

@@ -499,3 +499,65 @@ def test_a_quorum_that_loses_a_member_is_none() -> None:
     for round_ in range(2, 2 + COMMITS_PER_SOURCE_MAX):
         collector.add(vote(COMMIT, 0, W, round_))
     assert collector.quorum_outside(99) == ()
+
+
+# --- what comes to nothing ------------------------------------------------------------------------
+
+
+def forged(source: int, count: int) -> tuple[Message, ...]:
+    """Votes whose signature is another validator's."""
+    votes_ = equivocations(source, count)
+    for each in votes_:
+        each.proof.signature = vote(PREPARE, 3, V).proof.signature
+    return tuple(votes_)
+
+
+def test_who_wastes_work_has_to_wait() -> None:
+    """HARDENING U7: false signatures cost this node time; above a small share their sender waits.
+
+    The others do not, and it goes on later.
+    """
+    rig = opened_rig(waste_work_max=100, waste_work_per_ms=1)
+    rig.receive(3, relayed=forged(0, 200))
+    counted = len(rig.rejected)
+    assert 50 <= counted < 60
+    rig.turn()
+    assert len(rig.rejected) == counted
+    rig.receive(0, own_section(vote(PP, 0, V), vote(PREPARE, 0, V)))
+    assert kinds(rig.turns) == [("PREPARE", 1)]
+    due = rig.replica.next_due_ms
+    assert due is not None
+    assert rig.now < due <= rig.now + 10
+    rig.wait(500)
+    assert len(rig.rejected) == 200
+
+
+def test_honest_work_is_no_waste() -> None:
+    """Whatever is genuine and new may take all the time there is."""
+    rig = Rig(1, limits=ReplicaLimits(waste_work_max=10, waste_work_per_ms=0.001))
+    for height in range(200):
+        rig.receive(0, own_section(vote(PREPARE, 0, proposal(b"v", height))))
+    assert len(rig.replica._held) == 200
+
+
+def test_what_one_peer_opens_is_paced() -> None:
+    """DESIGN, bounds: opens are budgeted per peer; the rest is asked for, and comes later."""
+    rig = Rig(1, limits=ReplicaLimits(opened_bytes_burst_max=50_000, opened_bytes_per_ms=10))
+    flood = tuple(proposal(b"junk", height) for height in range(100))
+    rig.receive(3, proposals=flood)
+    opened = rig.replica.status().open_instances
+    assert opened == 50_000 // (4_096 + 4)
+    assert ("open_budget", 3) in rig.rejected
+    rig.receive(2, proposals=(proposal(b"v", 1_000),))
+    assert rig.replica.status().open_instances == opened + 1
+    assert sent_to(rig.wait(1_000), 3, "wanted_decisions")
+
+
+def test_looking_things_up_is_paced_too() -> None:
+    """What is not here costs a look into the store as well."""
+    rig = Rig(1, limits=ReplicaLimits(pull_bytes_burst_max=80_000, pull_bytes_per_ms=1))
+    looked = []
+    get = rig.disk.get
+    rig.disk.get = lambda which: looked.append(which) or get(which)  # type: ignore[method-assign]
+    rig.receive(3, wanted_decisions=tuple(instance(height) for height in range(200)))
+    assert len(looked) == 80_000 // (8 << 10)
