@@ -6,6 +6,7 @@ is rare is counted here. No label comes from a client; peers are validators' ind
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -63,6 +64,7 @@ class _Parts(Collector):
         self._replica = replica
         self._store = store
         self._transport = transport
+        self._loop = asyncio.get_running_loop()
 
     def collect(self) -> Iterator[Metric]:
         """Give the parts' counters as metrics."""
@@ -73,6 +75,7 @@ class _Parts(Collector):
             "qbft_held_votes": ("Votes that wait for their instance.", status.held_votes),
             "qbft_voting": ("Whether this node votes.", int(status.voting)),
             "qbft_decisions": ("Decisions stored here.", self._store.end),
+            "qbft_tasks": ("Tasks of the event loop.", len(asyncio.all_tasks(self._loop))),
             "qbft_journal_commit_seconds_max": (
                 "The slowest write and fsync of the journal.",
                 journal.stats.sync_seconds_max,

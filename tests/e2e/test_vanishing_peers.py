@@ -1,0 +1,116 @@
+"""A peer that connects and vanishes again and again costs a node nothing that stays (issue 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tomllib
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc import aio
+from prometheus_client.parser import text_string_to_metric_families
+
+from qbft.cluster import TLS_NAME
+from qbft.wire import Hello, encode_hello
+from qbft_server.config import NodeConfig
+from qbft_server.identity import load_tls_identity
+from qbft_server.local import LocalCluster
+from qbft_server.peers.stream import METHOD, SERVICE
+
+pytestmark = pytest.mark.e2e
+
+CONNECTIONS = 1_000
+SPARE = 4
+"""Files, tasks and threads more or less, by chance."""
+SECONDS = 120.0
+PEER = 3
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a process holds; memory in MiB."""
+
+    files: int
+    threads: int
+    tasks: int
+    memory: float
+
+
+def footprint(cluster: LocalCluster) -> Footprint:
+    """Of node 0, as the system and its metrics say."""
+    pid = cluster.pid(0)
+    status = Path(f"/proc/{pid}/status").read_text()
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    with (cluster.directory / "node-0" / "node.toml").open("rb") as file:
+        admin = tomllib.load(file)["listen"]["admin"]
+    with urllib.request.urlopen(f"http://{admin}/metrics", timeout=10) as reply:
+        text = reply.read().decode()
+    tasks = [
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "qbft_tasks"
+    ]
+    return Footprint(
+        files=len(os.listdir(f"/proc/{pid}/fd")),
+        threads=int(fields["Threads"]),
+        tasks=int(tasks[0]),
+        memory=int(fields["VmRSS"].split()[0]) / 1024,
+    )
+
+
+async def connect_and_vanish(cluster: LocalCluster) -> None:
+    """Begin a stream as validator 3, hear the hello, and go without a word."""
+    config = NodeConfig.load(cluster.directory / f"node-{PEER}" / "node.toml")
+    roster, own = config.load_cluster()
+    identity = load_tls_identity(config.tls_key, own)
+    validator = roster.validators[0]
+    credentials = grpc.ssl_channel_credentials(
+        validator.tls_certificate.encode(), identity.key_pem, identity.certificate_pem
+    )
+    options = [
+        ("grpc.ssl_target_name_override", TLS_NAME),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    hello = encode_hello(
+        Hello(cluster_id=roster.roster.cluster_id, validator=PEER, store_id=bytes(16))
+    )
+    async with aio.secure_channel(validator.peer, credentials, options) as channel:
+        call = channel.stream_stream(f"/{SERVICE}/{METHOD}")()
+        await call.write(hello)
+        answer = await call.read()
+        assert answer is not aio.EOF
+
+
+async def vanish(cluster: LocalCluster, times: int) -> None:
+    """So many times."""
+    async with asyncio.timeout(SECONDS):
+        for _ in range(times):
+            await connect_and_vanish(cluster)
+
+
+async def settled(cluster: LocalCluster, files_max: int) -> Footprint:
+    """Wait until the last connections are gone."""
+    async with asyncio.timeout(SECONDS):
+        while (now := await asyncio.to_thread(footprint, cluster)).files > files_max:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    return now
+
+
+async def test_a_peer_that_vanishes_a_thousand_times_leaves_nothing(tmp_path: Path) -> None:
+    """Issue 4: memory, tasks and files are flat (leaks are known in grpc.aio)."""
+    async with LocalCluster.create(tmp_path / "cluster", 4) as cluster:
+        await cluster.start(0, 1, 2)
+        await cluster.wait_until_ready()
+        begun = await asyncio.to_thread(footprint, cluster)
+        await vanish(cluster, CONNECTIONS // 4)
+        before = await settled(cluster, begun.files + SPARE)
+        await vanish(cluster, CONNECTIONS - CONNECTIONS // 4)
+        after = await settled(cluster, begun.files + SPARE)
+        assert after.tasks <= before.tasks + SPARE, (before, after)
+        assert after.threads <= before.threads + SPARE, (before, after)
+        assert after.memory <= before.memory + 8, (before, after)
