@@ -73,6 +73,7 @@ class Doubling:
     """A second call for a round moves its deadline, once, to the first one + duration(round).
 
     It gives a round whose PRE-PREPARE came late as much time again; further calls change nothing.
+    A round may so last twice its duration, and at the cap twice the cap.
     Deadlines are kept of every round, as the reference does it, up to a bound.
     """
 
