@@ -91,6 +91,7 @@ class LimitSettings(Table):
     value_bytes_max: int = Field(default=1 << 20, ge=1, le=64 << 20)
     open_instances_max: int = Field(default=20_000, ge=1, le=1_000_000)
     proposals_in_flight_max: int = Field(default=4_096, ge=1, le=1_000_000)
+    proposal_bytes_in_flight_max: int = Field(default=128 << 20, ge=1 << 10, le=64 << 30)
     peer_queue_frames_max: int = Field(default=4_096, ge=16, le=1_000_000)
     peer_queue_bytes_max: int = Field(default=32 << 20, ge=1 << 20, le=4 << 30)
 

@@ -92,6 +92,23 @@ async def test_without_a_quorum_nothing_is_decided(tmp_path: Path) -> None:
         assert (await also).decision.value == b"x"
 
 
+async def test_values_in_flight_are_bounded_in_bytes(tmp_path: Path) -> None:
+    """SCENARIOS G15; DESIGN, bounds: in bytes too, for a few large values weigh as much as many."""
+    limit = {"QBFT_LIMITS__PROPOSAL_BYTES_IN_FLIGHT_MAX": "1500"}
+    async with running_cluster(tmp_path, limit) as cluster, stub_of(cluster, 0) as node:
+        await cluster.kill(2)
+        await cluster.kill(3)
+        large = asyncio.ensure_future(node.Propose(proposal("t", 1, bytes(2_000)), timeout=SECONDS))
+        await _until_undecided(node, "t", 1)
+        with pytest.raises(aio.AioRpcError) as full:
+            await node.Propose(proposal("t", 2, b"x"), timeout=SECONDS)
+        assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "2000 bytes of values are in flight" in str(full.value.details())
+        await cluster.start(2)
+        assert (await large).decision.value == bytes(2_000)
+        assert (await node.Propose(proposal("t", 2, b"x"), timeout=SECONDS)).decision.value == b"x"
+
+
 async def _until_undecided(node: object, topic: str, height: int) -> None:
     async with asyncio.timeout(SECONDS):
         while True:

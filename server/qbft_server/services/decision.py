@@ -65,6 +65,7 @@ class DecisionService(DecisionServiceServicer):
         self._metrics = parts.metrics
         self._tokens = [t.get_secret_value().encode() for t in parts.config.clients.tokens]
         self._in_flight = 0
+        self._bytes_in_flight = 0
         self._watches = 0
         self._streams = 0
         self._unread_bytes = 0
@@ -131,14 +132,17 @@ class DecisionService(DecisionServiceServicer):
             raise Refusal(grpc.StatusCode.UNAVAILABLE, "this node is stopping; ask another")
         if not self._replica.status().voting:
             raise Refusal(
-                grpc.StatusCode.UNAVAILABLE, "this node has stopped voting; ask another node"
+                grpc.StatusCode.UNAVAILABLE, "this node does not vote now; ask another node"
             )
         proposal = self._read_proposal(message)
-        limit = self._config.limits.proposals_in_flight_max
-        if self._in_flight >= limit:
-            raise full(f"{limit} proposals are in flight here", RETRY_MS)
+        limits, size = self._config.limits, len(proposal.value)
+        if self._in_flight >= limits.proposals_in_flight_max:
+            raise full(f"{limits.proposals_in_flight_max} proposals are in flight here", RETRY_MS)
+        if self._in_flight and self._bytes_in_flight + size > limits.proposal_bytes_in_flight_max:
+            raise full(f"{self._bytes_in_flight} bytes of values are in flight here", RETRY_MS)
         began = time.perf_counter()
         self._in_flight += 1
+        self._bytes_in_flight += size
         try:
             deciding = self._replica.propose(proposal, now_ms())
             self._driver.wake()
@@ -147,6 +151,7 @@ class DecisionService(DecisionServiceServicer):
             raise refusal_of(error) from error
         finally:
             self._in_flight -= 1
+            self._bytes_in_flight -= size
         self._metrics.propose_seconds.observe(time.perf_counter() - began)
         return decision
 
