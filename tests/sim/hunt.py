@@ -7,6 +7,7 @@ Prints one line of JSON: the seed that shows it and what was seen; exit code 0 i
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -51,10 +52,20 @@ def by_duel(seed: int) -> str | None:
     return None
 
 
+def by_tests(seed: int) -> str | None:
+    """Run the tests of the bugs that others shipped; the seed is of no use to them."""
+    tests = str(TESTS / "core" / "test_shipped_bugs.py")
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    failed = [line for line in done.stdout.splitlines() if line.startswith("____")]
+    return failed[0].strip("_ ") if failed else None
+
+
 HUNTERS: dict[str, Callable[[int], str | None]] = {
     "swarm": by_swarm,
     "scenarios": by_scenarios,
     "duel": by_duel,
+    "tests": by_tests,
 }
 
 

@@ -8,7 +8,8 @@ HARDENING asks of the replica, taken away. Each has the hunter that is tried fir
 - scenarios: the plans of `scenarios.py`, under seeds from 0;
 - duel: hostile lives of the engine beside the naive one, `tests/core/differential_fuzz.py`. What
   the gate of the wire, the replica's own checks or its caller keep from an engine is seen only
-  there.
+  there;
+- tests: `tests/core/test_shipped_bugs.py`, for what even hostile lives hardly ever meet.
 
 What is left out, and why, is in `EXCLUDED`.
 """
@@ -66,6 +67,7 @@ MUTANTS = [
         QUORUM,
         "    return -(-2 * nodes // 3)",
         "    return nodes // 2 + 1",
+        "scenarios",
     ),
     Mutant(
         "faulty-n-over-3",
@@ -145,6 +147,7 @@ MUTANTS = [
         JUSTIFICATION,
         "    if message.round in (1, compare_failure_round + 1):",
         "    if message.round >= 1:",
+        "duel",
     ),
     Mutant(
         "prepares-not-distinct",
@@ -183,6 +186,7 @@ MUTANTS = [
         ENGINE,
         "        self._fired.add((UponRule.JUSTIFIED_PRE_PREPARE, message.round))\n",
         "",
+        "duel",
     ),
     Mutant(
         "no-prepare",
@@ -220,7 +224,7 @@ MUTANTS = [
         ENGINE,
         "            message.round, message.value, message.justification, UponRule.JUSTIFIED_DECIDED",
         "            message.justification[0].round, message.justification[0].value, message.justification, UponRule.JUSTIFIED_DECIDED",
-        "duel",
+        "tests",
     ),
     Mutant(
         "decided-of-past-round",
@@ -305,6 +309,7 @@ MUTANTS = [
         ENGINE,
         "        self._fired.clear()\n",
         "        self._fired.clear()\n        self._log = MessageLog(self._quorum, self._definition.fifo_messages_max)\n",
+        "duel",
     ),
     Mutant(
         "votes-are-not-distinct",

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 HUNT = Path(__file__).parent / "hunt.py"
 SEEDS = 500
 TIMEOUT_SECONDS = 240
-HUNTERS = ("swarm", "duel", "scenarios")
-SEEDS_OF = {"scenarios": 20}
+HUNTERS = ("swarm", "duel", "scenarios", "tests")
+SEEDS_OF = {"scenarios": 20, "tests": 1}
 """Fewer, where a seed is many runs."""
 
 

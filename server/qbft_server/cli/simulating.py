@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -21,14 +22,18 @@ from qbft_server.cli.options import JsonOption, read_file
 from qbft_server.cli.output import console, print_facts, print_json, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from qbft.sim.plan import Plan
     from qbft.sim.swarm import Tally
     from qbft.sim.world import Event
 
+T = TypeVar("T")
+
 SEEDS_PER_PIECE = 10
 """Seeds that a process plays before it reports."""
+
+TWINS_PER_PIECE = 500
 
 SCENARIO_BYTES_MAX = 1 << 20
 
@@ -142,13 +147,13 @@ def swarm(
     json: JsonOption = False,
 ) -> None:
     """Play many runs, each drawn from its seed; exit code 1 if a property does not hold in one."""
-    from qbft.sim.swarm import Tally
+    from qbft.sim.swarm import Tally, run_seeds
 
     wanted = _seeds_of(seeds)
     began = time.monotonic()
     total = Tally()
     with _progress(len(wanted)) as advance:
-        for tally in _tallies(wanted, nodes, jobs or os.cpu_count() or 1):
+        for tally in _tallies(partial(run_seeds, nodes=nodes), wanted, SEEDS_PER_PIECE, jobs):
             total.add(tally)
             advance(tally.runs, len(total.violations))
     seconds = time.monotonic() - began
@@ -166,6 +171,56 @@ def swarm(
         )
 
 
+@app.command()
+def twins(
+    part: Annotated[
+        str, typer.Option(metavar="I/N", help="Only every Nth run, from the Ith, counted from 1.")
+    ] = "1/1",
+    jobs: JobsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Play every partition of four rounds with each of four validators as twins; 1 if one forks."""
+    from qbft.sim.twins import RUNS, TwinsTally, run_all
+
+    numbers = _part_of(part, RUNS)
+    began = time.monotonic()
+    total = TwinsTally()
+    with _progress(len(numbers)) as advance:
+        for tally in _tallies(run_all, numbers, TWINS_PER_PIECE, jobs):
+            total.add(tally)
+            advance(tally.runs, len(total.violations))
+    seconds = time.monotonic() - began
+    rounds = {str(round_): total.decided[round_] for round_ in sorted(total.decided)}
+    facts = {"runs": total.runs, "of": RUNS, "seconds": round(seconds, 1)}
+    found = {str(number): what for number, what in sorted(total.violations.items())}
+    if json:
+        print_json({**facts, "first_decided_in_round": rounds, "violations": found})
+    else:
+        shown = ", ".join(f"{round_}: {count:,}" for round_, count in rounds.items())
+        print_facts({**facts, "first decided in round": shown, "violations": len(found)})
+    if found:
+        first, what = next(iter(found.items()))
+        raise CommandError(
+            f"{len(found)} of {total.runs} runs violate the oracle; the first is number "
+            f"{first}: {what}; reproduce it: qbft simulate twins --part {int(first) + 1}/{RUNS}",
+            ExitCode.NEGATIVE,
+        )
+
+
+def _part_of(text: str, runs: int) -> range:
+    """Read I/N.
+
+    Raises:
+        CommandError: it is not of that form.
+    """
+    first, slash, step = text.partition("/")
+    if not slash or not (first.isdecimal() and step.isdecimal()):
+        raise CommandError(f"part {text!r} must be written I/N", ExitCode.USAGE)
+    if not 1 <= int(first) <= int(step) <= runs:
+        raise CommandError(f"part {text!r}: I is from 1 to N, N to {runs}", ExitCode.USAGE)
+    return range(int(first) - 1, runs, int(step))
+
+
 def _seeds_of(text: str) -> range:
     """Read A:B.
 
@@ -178,17 +233,17 @@ def _seeds_of(text: str) -> range:
     return range(int(first), int(end))
 
 
-def _tallies(seeds: range, nodes: int | None, jobs: int) -> Iterator[Tally]:
-    """Play the seeds, piece by piece, in this process or in several."""
-    from qbft.sim.swarm import run_seeds
-
-    pieces = [seeds[i : i + SEEDS_PER_PIECE] for i in range(0, len(seeds), SEEDS_PER_PIECE)]
-    if jobs == 1 or len(pieces) == 1:
-        for piece in pieces:
-            yield run_seeds(piece, nodes)
+def _tallies(
+    play: Callable[[range], T], numbers: range, size: int, jobs: int | None
+) -> Iterator[T]:
+    """Play runs, piece by piece, in this process or in several."""
+    pieces = [numbers[i : i + size] for i in range(0, len(numbers), size)]
+    jobs = min(jobs or os.cpu_count() or 1, len(pieces))
+    if jobs == 1:
+        yield from map(play, pieces)
         return
-    with ProcessPoolExecutor(min(jobs, len(pieces))) as pool:
-        running = [pool.submit(run_seeds, piece, nodes) for piece in pieces]
+    with ProcessPoolExecutor(jobs) as pool:
+        running = [pool.submit(play, piece) for piece in pieces]
         try:
             for done in as_completed(running):
                 yield done.result()
