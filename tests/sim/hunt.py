@@ -53,9 +53,9 @@ def by_duel(seed: int) -> str | None:
 
 
 def by_tests(seed: int) -> str | None:
-    """Run the tests of the bugs that others shipped; the seed is of no use to them."""
-    tests = str(TESTS / "core" / "test_shipped_bugs.py")
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
+    """Run the tests of others' bugs and of restarts; the seed is of no use to them."""
+    tests = [str(TESTS / "core" / name) for name in ("test_shipped_bugs.py", "test_resume.py")]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     failed = [line for line in done.stdout.splitlines() if line.startswith("____")]
     return failed[0].strip("_ ") if failed else None

@@ -9,7 +9,8 @@ HARDENING asks of the replica, taken away. Each has the hunter that is tried fir
 - duel: hostile lives of the engine beside the naive one, `tests/core/differential_fuzz.py`. What
   the gate of the wire, the replica's own checks or its caller keep from an engine is seen only
   there;
-- tests: `tests/core/test_shipped_bugs.py`, for what even hostile lives hardly ever meet.
+- tests: `tests/core/test_shipped_bugs.py` and `test_resume.py`, for what even hostile lives hardly
+  ever meet, or what the replica cures by itself.
 
 What is left out, and why, is in `EXCLUDED`.
 """
@@ -369,6 +370,7 @@ MUTANTS = [
         ENGINE,
         "        elif self.round == 1 and self._leads(1):\n            self._waiting_proof = ()",
         "        if self.round == 1 and self._leads(1):\n            self._waiting_proof = ()",
+        "tests",
     ),
     Mutant(
         "recover-nothing",
