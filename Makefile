@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check proto sim bench chaos cluster clean
+.PHONY: demo test check proto sim mutants bench chaos cluster clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --upgrade pip && $(BIN)/pip install --quiet -e '.[dev]' && touch $@
@@ -21,7 +21,10 @@ proto: .venv/installed
 	$(BIN)/python proto/generate.py
 
 sim: .venv/installed
-	$(BIN)/pytest tests/sim
+	$(BIN)/qbft simulate swarm --seeds 0:2000 && $(BIN)/qbft simulate twins --part 1/10
+
+mutants: .venv/installed
+	$(BIN)/python tests/sim/mutation.py
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/engine.py && $(BIN)/python benchmarks/engine.py --round-change && $(BIN)/python benchmarks/cluster.py --nodes 4 --concurrency 1,64

@@ -7,10 +7,11 @@ a task's but the agenda's, so that a run has no tasks to switch between.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qbft.core import RoundChanged, RuleFired
+from qbft.core import RoundChanged, RuleFired, StartTimer, TimerExpired
 from qbft.core.effects import Effect, Input
 from qbft.crypto.proposal import Proposal
 from qbft.errors import Busy, JournalError, ProposalConflict, QbftError
@@ -29,10 +30,14 @@ if TYPE_CHECKING:
     from qbft.sim.world import World
 
 
+Watch = Callable[[OpenInstance, Effect | Input], None]
+"""Is shown what an instance's engine does and meets."""
+
+
 class WatchedReplica(Replica):
     """The shipped replica; what its engines observe is shown to the world."""
 
-    watch: Callable[[Effect], None]
+    watch: Watch
 
     def _make(self, instance: InstanceId) -> OpenInstance:
         opened = super()._make(instance)
@@ -43,16 +48,24 @@ class WatchedReplica(Replica):
 
 
 class WatchedInstance(OpenInstance):
-    """The shipped instance; it shows the rules that fire."""
+    """The shipped instance; it shows the rules that fire, its rounds and its timer."""
 
-    watch: Callable[[Effect], None]
+    watch: Watch
 
     def _step(self, input_: Input) -> tuple[Effect, ...]:
+        if type(input_) is TimerExpired:
+            self.watch(self, input_)
         effects = super()._step(input_)
         for effect in effects:
             if type(effect) is RuleFired or type(effect) is RoundChanged:
-                self.watch(effect)
+                self.watch(self, effect)
         return effects
+
+    def _perform(self, effects: tuple[Effect, ...], inputs: deque[Input], now_ms: int) -> None:
+        before_ms = self.deadline_ms
+        super()._perform(effects, inputs, now_ms)
+        if self.deadline_ms is not None and self.deadline_ms != before_ms:
+            self.watch(self, StartTimer(self.round))
 
 
 class HeapDriver(Driver):

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 
@@ -20,15 +20,17 @@ from qbft.core import (
     Message,
     RoundChanged,
     RuleFired,
+    StartTimer,
     UponRule,
     Value,
 )
-from qbft.core.effects import Effect
+from qbft.core.effects import Effect, Input
 from qbft.core.messages import Leader
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
 from qbft.errors import InvariantViolation
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.open_instance import OpenInstance
 from qbft.replica.policy import TopicPolicy
 from qbft.sim.agenda import Agenda
 from qbft.sim.authenticator import SimAuthenticator
@@ -93,6 +95,12 @@ class Event:
     votes: tuple[Message, ...] = ()
     delay_ms: int | None = None
     """Of a frame sent: how long it takes; None: it is lost."""
+    instance: InstanceId | None = None
+    round: int = 0
+    deadline_ms: int | None = None
+    rule: UponRule | None = None
+    value: str = ""
+    """The first characters of the digest that was decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +302,8 @@ class World:
                     at(at_ms, self._fall, place, fault)
             case DiskLost():
                 disk = self.nodes[fault.place].disk
-                replace = partial(disk.replace, bytes([fault.place + 128]) * 16)
-                at(fault.at_ms, self._lose_disk, fault.place, fault.down_ms, replace)
+                anew = partial(disk.replace, bytes([fault.place + 128]) * 16)
+                at(fault.at_ms, self._lose_disk, fault.place, fault.down_ms, anew)
             case DiskRestored():
                 at(fault.copied_ms, self._copy_disk, fault)
             case DiskCorrupt():
@@ -432,7 +440,7 @@ class World:
             application=self if plan.check_ms_max is not None else None,
             limits=self._limits,
         )
-        replica.watch = self._saw if node.behaviour is None else _see_nothing
+        replica.watch = partial(self._saw, node)
         return replica
 
     def _policy(self, topic: str) -> TopicPolicy:
@@ -499,8 +507,20 @@ class World:
         if node.behaviour is not None or node.place >= self.plan.nodes:
             return
         self.oracle.concluded(node.place, decision)
-        self.tell("decides", node.place, text=f"{decision.instance} in round {decision.round}")
         instance = decision.instance
+        if self._story is not None and isinstance(instance, InstanceId):
+            text = f"{instance} in round {decision.round}: {decision.value!r}"
+            self._story.append(
+                Event(
+                    self.agenda.now_ms,
+                    "decides",
+                    node.place,
+                    text=text,
+                    instance=instance,
+                    round=decision.round,
+                    value=digest_of(decision),
+                )
+            )
         if isinstance(instance, InstanceId):
             self._decisions.append(
                 Decided(node.place, instance, decision.round, decision.value, self.agenda.now_ms)
@@ -524,11 +544,31 @@ class World:
         ):
             raise Violation(f"I10: node {node.place} holds {status}")
 
-    def _saw(self, effect: Effect) -> None:
-        if isinstance(effect, RuleFired) or (
-            isinstance(effect, RoundChanged) and effect.rule is UponRule.ROUND_TIMEOUT
-        ):
-            self.rules[effect.rule.value] += 1
+    def _saw(self, node: Node, opened: OpenInstance, what: Effect | Input) -> None:
+        """Count the rules that fire; tell of rounds and timers."""
+        if isinstance(what, RuleFired):
+            self.rules[what.rule.value] += 1
+            return
+        if isinstance(what, RoundChanged) and what.rule is UponRule.ROUND_TIMEOUT:
+            self.rules[what.rule.value] += 1
+        if self._story is None:
+            return
+        event = Event(
+            self.agenda.now_ms,
+            "timer expires",
+            node.place,
+            instance=opened.instance,
+            text=f"{opened.instance} round {opened.round}",
+            round=opened.round,
+        )
+        if isinstance(what, RoundChanged):
+            text = f"{opened.instance} round {what.to_round}: {what.rule.value}"
+            event = replace(
+                event, kind="enters round", text=text, round=what.to_round, rule=what.rule
+            )
+        elif isinstance(what, StartTimer):
+            event = replace(event, kind="timer starts", deadline_ms=opened.deadline_ms)
+        self._story.append(event)
 
     def _watch_frame(self, source: int, to: int, frame: Frame, delay_ms: int | None) -> None:
         self.trace("sends", source, to, frame, delay_ms)
@@ -554,6 +594,12 @@ class World:
             self._trace.update(repr((self.agenda.now_ms, *happened)).encode())
 
 
+def digest_of(decision: Decision) -> str:
+    """The first characters of the digest that was decided."""
+    digest = decision.certificate.value
+    return digest.hex()[:8] if isinstance(digest, bytes) else ""
+
+
 def leader_of(nodes: int) -> Leader:
     """Who leads in a simulated cluster: each in turn, beginning with the height."""
 
@@ -562,7 +608,3 @@ def leader_of(nodes: int) -> Leader:
         return (height + round_ - 1) % nodes
 
     return leader
-
-
-def _see_nothing(effect: Effect) -> None:
-    """Watch nothing."""

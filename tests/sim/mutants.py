@@ -376,8 +376,8 @@ MUTANTS = [
         "recover-nothing",
         "D4: the journal is written and never read",
         REPLICA,
-        "        for record in self._journal.recover():",
-        "        for record in ():",
+        "read_journal(self._journal.recover(), now_ms)",
+        "read_journal((), now_ms)",
     ),
     Mutant(
         "proposal-not-journaled",

@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 from plans import asks, plan
 
-from qbft.core import MessageType, UponRule
+from qbft.core import InstanceId, MessageType, UponRule
+from qbft.diagram import events as drawn
 from qbft.replica.replica import Replica
 from qbft.sim.byzantine import BEHAVIOURS, TWINS
 from qbft.sim.oracle import Violation
+from qbft.sim.picture import diagram_events
 from qbft.sim.plan import Crash, DiskRestored, Liar, Partition, Plan, SlowType, Timer, Weather
 from qbft.sim.swarm import Tally, draw, run_seeds
-from qbft.sim.world import World
+from qbft.sim.world import Event, World
 
 FIRST_SEED = 140
 SEEDS = 200
@@ -212,3 +214,32 @@ def violations(plans: Iterable[Plan]) -> Counter[str]:
         if violation is not None:
             found[str(violation).partition(":")[0]] += 1
     return found
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def test_a_story_becomes_the_events_of_a_diagram() -> None:
+    """Starts, rounds, timers, flights and decisions of one instance; a liar's votes are marked."""
+    which = plan(
+        Liar(0, "EquivocatingLeader"), Crash(3, at_ms=50, down_ms=100), instances=2, seed=3
+    )
+    story: list[Event] = []
+    World(which, story=story).run()
+    instance = InstanceId("sim", 0)
+    shown = diagram_events(which, story, instance)
+    kinds = {type(event) for event in shown}
+    assert kinds >= {
+        drawn.Started,
+        drawn.Crashed,
+        drawn.TimerStarted,
+        drawn.MessageFlight,
+        drawn.Decided,
+        drawn.Note,
+    }
+    flights = [event for event in shown if isinstance(event, drawn.MessageFlight)]
+    assert {flight.byzantine for flight in flights} == {True, False}
+    decided = {event.node: event.value for event in shown if isinstance(event, drawn.Decided)}
+    assert set(decided) == {1, 2, 3}
+    assert len(set(decided.values())) == 1
+    assert set(decided.values()) <= {flight.value for flight in flights}

@@ -1,0 +1,83 @@
+"""From a run's story to the events that a space-time diagram is drawn from (`qbft.diagram`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from qbft.core import InstanceId, Message
+from qbft.diagram import events as drawn
+from qbft.sim.plan import Liar, Plan
+from qbft.sim.world import Event
+
+RENAMED = {
+    "pauses": "stands still",
+    "loses its disk": "loses its disk",
+    "does not start": "does not start",
+    "client asks": "input",
+    "everything heals": "everything heals",
+}
+
+
+def diagram_events(plan: Plan, story: Sequence[Event], instance: InstanceId) -> list[drawn.Event]:
+    """Give what a diagram of one instance shows of a run.
+
+    Its nodes are the places; votes of a liar's own are marked as Byzantine.
+    """
+    liars = frozenset(fault.place for fault in plan.faults if isinstance(fault, Liar))
+    return [shown for event in story for shown in _shown(event, instance, liars)]
+
+
+def _shown(event: Event, instance: InstanceId, liars: frozenset[int]) -> Iterator[drawn.Event]:
+    at_ms, place = event.time_ms, event.place
+    if event.kind == "sends":
+        yield from _flights(event, instance, liars)
+    elif event.kind == "starts":
+        yield drawn.Started(at_ms, place)
+    elif event.kind == "loses power":
+        yield drawn.Crashed(at_ms, place)
+    elif event.kind in RENAMED:
+        node = None if event.kind == "everything heals" else place
+        if event.kind != "client asks" or event.text == str(instance):
+            yield drawn.Note(at_ms, RENAMED[event.kind], node)
+    elif event.instance == instance:
+        yield from _steps(event)
+
+
+def _steps(event: Event) -> Iterator[drawn.Event]:
+    """What the engine of a place does."""
+    at_ms, place = event.time_ms, event.place
+    if event.kind == "enters round":
+        yield drawn.RoundEntered(at_ms, place, event.round, event.rule)
+    elif event.kind == "timer starts" and event.deadline_ms is not None:
+        yield drawn.TimerStarted(at_ms, place, event.round, event.deadline_ms)
+    elif event.kind == "timer expires":
+        yield drawn.TimerExpired(at_ms, place, event.round)
+    elif event.kind == "decides":
+        yield drawn.Decided(at_ms, place, event.round, event.value)
+
+
+def _flights(
+    event: Event, instance: InstanceId, liars: frozenset[int]
+) -> Iterator[drawn.MessageFlight]:
+    for vote in _of(event.votes, instance):
+        lost = event.delay_ms is None
+        yield drawn.MessageFlight(
+            event.place,
+            event.peer if event.peer is not None else event.place,
+            vote.type,
+            vote.round,
+            event.time_ms,
+            None if event.delay_ms is None else event.time_ms + event.delay_ms,
+            short(vote.value if vote.value is not None else vote.prepared_value),
+            lost=lost,
+            byzantine=vote.source in liars,
+        )
+
+
+def _of(votes: Iterable[Message], instance: InstanceId) -> Iterator[Message]:
+    return (vote for vote in votes if vote.instance == instance)
+
+
+def short(value: object) -> str:
+    """A value in a few characters."""
+    return value.hex()[:8] if isinstance(value, bytes) else ""
