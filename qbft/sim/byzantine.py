@@ -230,10 +230,29 @@ class JustificationForger(Behaviour):
 
     acts_every_ms = 60
 
+    def __init__(self, hands: Hands) -> None:
+        super().__init__(hands)
+        self._leads = hands.random.random() < 0.5
+
+    def outgoing(self, to: int, frame: Frame) -> Iterator[tuple[int, Frame]]:
+        """Keep what it leads with, so that a forged prepared round may be the highest."""
+        if not self._leads:
+            votes = tuple(vote for vote in frame.votes if vote.type is not PP)
+            relayed = tuple(vote for vote in frame.relayed if vote.type is not PP)
+            frame = replace(frame, votes=votes, relayed=relayed)
+        yield 0, frame
+
     def act(self) -> None:
         """Forge one thing and send it to some."""
         forge = self.hands.random.choice(
-            (self._round_change, self._pre_prepare, self._certificate, self._stripped, self._feed)
+            (
+                self._round_change,
+                self._pre_prepare,
+                self._certificate,
+                self._impostor,
+                self._stripped,
+                self._feed,
+            )
         )
         forge()
 
@@ -246,12 +265,13 @@ class JustificationForger(Behaviour):
         instance = _instance(model)
         round_ = model.round + random.randint(1, 2)
         prepared = random.randint(max(1, model.round - 1), round_)
-        value = self.other_value(instance).digest if random.random() < 0.5 else model.value
-        prepares = self._prepares(instance, prepared, value, random.random() < 0.5)
-        if random.random() < 0.3:
+        other = self.other_value(instance, but=model.value)
+        value = other.digest if random.random() < 0.6 else model.value
+        prepares = self._prepares(instance, prepared, value, random.random() < 0.6)
+        if random.random() < 0.2:
             prepares = ()
         vote = hands.vote(RC, instance, round_, prepared=(prepared, value), justification=prepares)
-        self._tell(vote)
+        self._tell(vote, other)
 
     def _prepares(
         self,
@@ -268,9 +288,9 @@ class JustificationForger(Behaviour):
                 found[vote.source] = vote.stripped()
         own = self.hands.vote(PREPARE, instance, round_, value or b"\1" * 32)
         found[self.hands.validator] = own
-        if any_value and self.hands.random.random() < 0.5:  # a copy under another's name
-            victim = self.hands.random.choice(self.hands.peers)
-            found.setdefault(victim, replace(own, source=victim))
+        if any_value and self.hands.random.random() < 0.7:  # copies under others' names
+            found = {victim: replace(own, source=victim) for victim in self.hands.peers}
+            found[self.hands.validator] = own
         return tuple(found[source] for source in sorted(found))
 
     def _pre_prepare(self) -> None:
@@ -323,6 +343,19 @@ class JustificationForger(Behaviour):
         )
         for peer in self.hands.some_peers():
             self.hands.send(peer, Frame(certificates=(certificate,), proposals=(value,)))
+
+    def _impostor(self) -> None:
+        """A whole round of votes for its own value, under everybody's names."""
+        model = self.pick(PP, PREPARE)
+        if model is None:
+            return
+        instance = _instance(model)
+        value = self.other_value(instance, but=model.value)
+        for type_ in (PREPARE, COMMIT):
+            own = self.hands.vote(type_, instance, model.round, value.digest)
+            forged = [replace(own, source=victim) for victim in self.hands.peers]
+            for peer in self.hands.some_peers():
+                self.hands.say(peer, own, *forged, proposals=(value,))
 
     def _stripped(self) -> None:
         """Another's vote without its justification, or with that of another vote (C21)."""

@@ -1,5 +1,7 @@
 """Hunts a bug in whatever `qbft` is first on the path: `python hunt.py HUNTER FIRST END`.
 
+HUNTER is one of `HUNTERS`, or scenarios:NAME.
+
 Prints one line of JSON: the seed that shows it and what was seen; exit code 0 if it was found.
 """
 
@@ -23,13 +25,15 @@ def by_swarm(seed: int) -> str | None:
     return run_seed(seed).violations.get(seed)
 
 
-def by_scenarios(seed: int) -> str | None:
-    """Play every scenario under a seed."""
+def by_scenarios(seed: int, name: str = "") -> str | None:
+    """Play every scenario under a seed, or the one of this name."""
     from scenarios import SCENARIOS
 
     from qbft.sim.world import World
 
     for scenario in SCENARIOS:
+        if name not in {"", scenario.name}:
+            continue
         which = replace(scenario.plan, seed=seed)
         violation, report = World.play(which)
         if violation is not None:
@@ -73,8 +77,9 @@ def main(arguments: list[str]) -> int:
     """Hunt from the command line."""
     sys.path[:0] = [str(TESTS / "sim"), str(TESTS / "core")]
     hunter, first, end = arguments[0], int(arguments[1]), int(arguments[2])
+    hunts, _, name = hunter.partition(":")
     for seed in range(first, end):
-        seen = HUNTERS[hunter](seed)
+        seen = by_scenarios(seed, name) if name else HUNTERS[hunts](seed)
         if seen is not None:
             print(json.dumps({"hunter": hunter, "seed": seed, "seen": seen}))
             return 0

@@ -14,6 +14,7 @@ from plans import plan
 from qbft.core import MessageType
 from qbft.sim.byzantine import TWINS
 from qbft.sim.plan import (
+    Ask,
     Crash,
     Cut,
     Fault,
@@ -235,6 +236,21 @@ SCENARIOS = [
         "n=7, an equivocating leader and a split voter: one value",
         plan(Liar(0, "EquivocatingLeader"), Liar(3, "SplitVoter"), nodes=7, faults_ms=20_000),
         all_decided_under_faults,
+        40,
+    ),
+    Scenario(
+        "B11",
+        "n=4, a forger of justifications, certificates and others' votes while rounds change",
+        replace(
+            plan(
+                Liar(2, "JustificationForger"),
+                *slow(ALL, ALL, COMMIT, ms=60_000, until_ms=5_000),
+                instances=2,
+                faults_ms=12_000,
+            ),
+            asks=tuple(Ask(0, place, 1) for place in ALL),
+        ),
+        lambda which, report: report.decided >= 2,
         40,
     ),
     Scenario(

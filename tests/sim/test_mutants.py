@@ -18,7 +18,6 @@ FAST = (
     "prepare-not-journaled",
     "send-before-commit",
     "no-relay",
-    "no-resend",
     "justifications-unverified",
 )
 """One of each sort, of those that are caught soon."""
