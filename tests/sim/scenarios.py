@@ -251,7 +251,7 @@ SCENARIOS = [
             asks=tuple(Ask(0, place, 1) for place in ALL),
         ),
         lambda which, report: report.decided >= 2,
-        40,
+        12,
     ),
     Scenario(
         "B12",

@@ -7,7 +7,7 @@ from mutants import EXCLUDED, MUTANTS, Mutant
 from mutation import ROOT, hunt
 
 FAST = (
-    "quorum-2f-plus-1",
+    "faulty-n-over-3",
     "j1-any-null",
     "rules-fire-again",
     "prepared-is-forgotten",
@@ -16,7 +16,6 @@ FAST = (
     "carriers-are-not-counted",
     "resume-in-round-1",
     "prepare-not-journaled",
-    "send-before-commit",
     "no-relay",
     "justifications-unverified",
 )
