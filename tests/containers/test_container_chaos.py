@@ -119,4 +119,3 @@ async def test_containers_keep_what_they_promise(project: ComposeProject) -> Non
     witness.checker.finish(now())
     assert witness.checker.violations == []
     assert witness.checker.recoveries > 0
-    project.up()

@@ -10,7 +10,7 @@ import asyncio
 import resource
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from qbft.client import Client, ClientError, NodeStatus
@@ -23,6 +23,9 @@ from qbft_server.local import LocalCluster
 
 READY_SECONDS = 90.0
 """From a node's start until it can reach a quorum and votes, on a machine that is busy."""
+
+CATCH_UP_PER_SECOND_MIN = 100
+"""Decisions that a node pulls, on such a machine: a wiped one votes only when it has them all."""
 
 STATUS_SECONDS = 1.0
 POLL_SECONDS = 0.1
@@ -189,17 +192,18 @@ class Injector:
         """Wait until these nodes vote, and reach a quorum where the other faults leave one."""
         others = self._down.difference(nodes)
         needs_quorum = len(others) <= self._faulty_max and not self._disturbed
-        try:
-            async with Client(self._local.cluster) as client, asyncio.timeout(READY_SECONDS):
-                while True:
-                    accounts = await client.status(STATUS_SECONDS)
-                    if all(_is_able(accounts[node], needs_quorum) for node in nodes):
-                        break
-                    await asyncio.sleep(POLL_SECONDS)
-        except TimeoutError:
-            said = "; ".join(self._last_line(node) for node in nodes)
-            what = f"nodes {nodes} were not back in {READY_SECONDS:g} s; they said last: {said}"
-            self._see(Misbehaved(now(), what))
+        began = now()
+        async with Client(self._local.cluster) as client:
+            while True:
+                accounts = await client.status(STATUS_SECONDS)
+                if all(_is_able(accounts[node], needs_quorum) for node in nodes):
+                    break
+                if now() - began > READY_SECONDS + _catch_up_seconds(accounts.values()):
+                    said = "; ".join(self._last_line(node) for node in nodes)
+                    what = f"nodes {nodes} are not back after {now() - began:.0f} s, and said last"
+                    self._see(Misbehaved(now(), f"{what}: {said}"))
+                    break
+                await asyncio.sleep(POLL_SECONDS)
         self._down.difference_update(nodes)
         self._tell()
 
@@ -230,3 +234,9 @@ def _is_able(account: NodeStatus | ClientError, needs_quorum: bool) -> bool:
     if isinstance(account, ClientError):
         return False
     return account.voting and (account.quorum_reachable or not needs_quorum)
+
+
+def _catch_up_seconds(accounts: Iterable[NodeStatus | ClientError]) -> float:
+    """What a node that has nothing may take to learn what the others know."""
+    counts = [account.decisions for account in accounts if isinstance(account, NodeStatus)]
+    return max(counts, default=0) / CATCH_UP_PER_SECOND_MIN
