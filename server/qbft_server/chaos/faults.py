@@ -49,13 +49,13 @@ class Injector:
         self._see = see
         self._down: set[int] = set()
         self._meant: set[int] = set()
-        self._disturbed: set[Link] = set()
+        self._of_links: list[Fault] = []
         self._faulty_max = local.cluster.roster.faulty
 
     @property
     def is_able(self) -> bool:
         """Whether what is proposed now has to be decided."""
-        return not self._disturbed and len(self._down) <= self._faulty_max
+        return not self._of_links and len(self._down) <= self._faulty_max
 
     @property
     def down(self) -> int:
@@ -71,11 +71,9 @@ class Injector:
     async def begin(self, fault: Fault) -> None:
         """Let a fault happen; those that end by themselves have ended when this returns."""
         if fault.links:
-            self._disturbed.update(fault.links)
+            self._of_links.append(fault)
             self._tell()
-            weather = _WEATHER.get(fault.kind) or Weather(delay_ms=fault.ms)
-            for link in fault.links:
-                self._relays.set(link, weather)
+            self._set_weather(fault.links)
         elif fault.kind in (Kind.KILL, Kind.KILL_ALL):
             await self._kill(*fault.nodes)
         else:
@@ -105,9 +103,8 @@ class Injector:
     async def end(self, fault: Fault) -> None:
         """Undo a fault, and wait until its nodes can work."""
         if fault.links:
-            self._disturbed.difference_update(fault.links)
-            for link in fault.links:
-                self._relays.set(link, Weather())
+            self._of_links.remove(fault)
+            self._set_weather(fault.links)
             self._tell()
         elif fault.kind in (Kind.KILL, Kind.KILL_ALL):
             await self._start(*fault.nodes)
@@ -150,6 +147,12 @@ class Injector:
         """Stop every node, as an operator does."""
         await asyncio.gather(*(self._stop(node) for node in self._local.running))
 
+    def _set_weather(self, links: Iterable[Link]) -> None:
+        """What the latest fault that is still there makes of each of these links."""
+        for link in links:
+            there = [fault for fault in self._of_links if link in fault.links]
+            self._relays.set(link, _weather(there[-1]) if there else Weather())
+
     # --- nodes ------------------------------------------------------------------------------------
 
     async def _kill(self, *nodes: int) -> None:
@@ -191,7 +194,7 @@ class Injector:
     async def _are_able(self, *nodes: int) -> None:
         """Wait until these nodes vote, and reach a quorum where the other faults leave one."""
         others = self._down.difference(nodes)
-        needs_quorum = len(others) <= self._faulty_max and not self._disturbed
+        needs_quorum = len(others) <= self._faulty_max and not self._of_links
         began = now()
         async with Client(self._local.cluster) as client:
             while True:
@@ -228,6 +231,10 @@ class Injector:
         _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         limit = hard if bytes_max is None else bytes_max
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, hard))
+
+
+def _weather(fault: Fault) -> Weather:
+    return _WEATHER.get(fault.kind) or Weather(delay_ms=fault.ms)
 
 
 def _is_able(account: NodeStatus | ClientError, needs_quorum: bool) -> bool:

@@ -30,7 +30,7 @@ HOST = "127.0.0.1"
 _Acceptor = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Weather:
     """How one link is now.
 
@@ -86,6 +86,10 @@ class Relays:
             for peer, validator in enumerate(self._cluster.validators)
         ]
         return self._cluster.model_copy(update={"validators": tuple(validators)})
+
+    def weather(self, link: Link) -> Weather:
+        """How a link is now."""
+        return self._weather[link]
 
     def set(self, link: Link, weather: Weather) -> None:
         """Change a link; one that is refused breaks what it carries, both ways."""
