@@ -11,8 +11,8 @@ from statistics import fmean, stdev
 from qbft.sim.matrix.running import Outcome, run
 from qbft.sim.matrix.settings import TIMERS, Setting, all_settings
 
-FRACTION_RUNS = 500
-"""The runs that the reference's undecided shares are of, and what the tolerance is stated for."""
+RUNS_COMPARED_MAX = 500
+"""The runs of a cell of the reference: more of ours do not make shares more comparable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ def differences(cell: Cell, reference: Reference) -> list[str]:
     ours, theirs = cell.figures, reference[_key(cell.setting)]
     share = theirs.undecided / theirs.runs
     pooled = (share + ours.undecided_share) / 2
-    runs = min(FRACTION_RUNS, ours.runs)
+    runs = min(RUNS_COMPARED_MAX, ours.runs)
     checks = [
         (
             "undecided %",

@@ -7,12 +7,6 @@ from dataclasses import dataclass
 
 from qbft.timers import POLICIES
 
-ITERATIONS = 500
-"""Runs of a cell in the full matrix."""
-
-SEED = 1
-"""What all runs are drawn from, unless another is asked for: the gate is deterministic."""
-
 
 @dataclass(frozen=True, slots=True)
 class Size:
