@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from qbft.core import InstanceId, Message
 from qbft.diagram import events as drawn
+from qbft.sim.byzantine import TWINS
 from qbft.sim.plan import Liar, Plan
 from qbft.sim.world import Event
 
@@ -21,10 +22,18 @@ RENAMED = {
 def diagram_events(plan: Plan, story: Sequence[Event], instance: InstanceId) -> list[drawn.Event]:
     """Give what a diagram of one instance shows of a run.
 
-    Its nodes are the places; votes of a liar's own are marked as Byzantine.
+    Its nodes are the places; what a liar, or either of two twins, sends is marked as Byzantine.
     """
-    liars = frozenset(fault.place for fault in plan.faults if isinstance(fault, Liar))
+    liars = frozenset(names_of(plan))
     return [shown for event in story for shown in _shown(event, instance, liars)]
+
+
+def names_of(plan: Plan) -> dict[int, str]:
+    """Name the places where liars stand; the second of two twins has one of its own."""
+    liars = sorted((f.place, f.behaviour) for f in plan.faults if isinstance(f, Liar))
+    names = {place: f"node {place}, {behaviour}" for place, behaviour in liars}
+    twins = [place for place, behaviour in liars if behaviour == TWINS]
+    return names | {plan.nodes + i: f"node {place} again" for i, place in enumerate(twins)}
 
 
 def _shown(event: Event, instance: InstanceId, liars: frozenset[int]) -> Iterator[drawn.Event]:
@@ -70,7 +79,7 @@ def _flights(
             None if event.delay_ms is None else event.time_ms + event.delay_ms,
             short(vote.value if vote.value is not None else vote.prepared_value),
             lost=lost,
-            byzantine=vote.source in liars,
+            byzantine=event.place in liars,
         )
 
 

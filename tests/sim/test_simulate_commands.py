@@ -37,6 +37,19 @@ def test_run_tells_the_same_story_each_time(capsys: pytest.CaptureFixture[str]) 
     assert "PRE_PREPARE sim/0 round 1" in capsys.readouterr().out
 
 
+def test_run_draws_a_diagram(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of one instance, as SVG that a browser reads; a violation is in it."""
+    path = tmp_path / "run.svg"
+    command = ["simulate", "run", "--seed", "3", "--nodes", "4", "--svg", str(path)]
+    assert main(command) == 0
+    drawing = path.read_text(encoding="utf-8")
+    assert drawing.startswith("<svg")
+    assert drawing.rstrip().endswith("</svg>")
+    assert "sim/0 of seed 3" in drawing
+    assert main([*command, "--instance", "nonsense"]) == 2
+    capsys.readouterr()
+
+
 def test_swarm_counts_what_it_met(capsys: pytest.CaptureFixture[str]) -> None:
     """Runs, coverage of rules and faults; in several processes the same as in one."""
     arguments = ["simulate", "swarm", "--seeds", "5:17", "--nodes", "4", "--json"]

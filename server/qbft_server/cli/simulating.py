@@ -18,12 +18,13 @@ import typer
 
 from qbft_server.cli import matrix
 from qbft_server.cli.exits import CommandError, ExitCode
-from qbft_server.cli.options import JsonOption, read_file
+from qbft_server.cli.options import JsonOption, read_file, read_instance
 from qbft_server.cli.output import console, print_facts, print_json, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qbft.core import InstanceId
     from qbft.sim.plan import Plan
     from qbft.sim.swarm import Tally
     from qbft.sim.world import Event
@@ -71,6 +72,12 @@ def run(
     seed: SeedOption = 0,
     scenario: ScenarioOption = None,
     nodes: NodesOption = None,
+    svg: Annotated[
+        Path | None, typer.Option(help="Draw one instance's space-time diagram into this file.")
+    ] = None,
+    instance: Annotated[
+        str, typer.Option(metavar="TOPIC/HEIGHT", help="The instance to draw.")
+    ] = "sim/0",
     shrink: Annotated[
         Path | None,
         typer.Option(help="Make a failing run as small as it gets; write it as a scenario file."),
@@ -81,9 +88,12 @@ def run(
     from qbft.sim.swarm import draw
     from qbft.sim.world import World
 
+    drawn = read_instance(instance)
     plan = _read_plan(scenario) if scenario is not None else draw(seed, nodes)
     story: list[Event] = []
     violation, report = World.play(plan, story=story)
+    if svg is not None:
+        write_whole(svg, _picture(plan, story, drawn, str(violation or "")).encode())
     if json:
         for event in story:
             print_json(_event_record(event))
@@ -103,6 +113,16 @@ def run(
 
         write_whole(shrink, shrunk(plan).to_json().encode() + b"\n")
     raise CommandError(str(violation), ExitCode.NEGATIVE)
+
+
+def _picture(plan: Plan, story: Sequence[Event], instance: InstanceId, violation: str) -> str:
+    from qbft.diagram import Note, space_time_svg
+    from qbft.sim.picture import diagram_events, names_of
+
+    events = diagram_events(plan, story, instance)
+    if violation:
+        events.append(Note(story[-1].time_ms if story else 0, violation, alarm=True))
+    return space_time_svg(events, title=f"{instance} of seed {plan.seed}", names=names_of(plan))
 
 
 def _read_plan(path: Path) -> Plan:
