@@ -25,6 +25,9 @@ VALUE_BYTES_PER_WORK = 32 * 1024
 SECTION_VOTES_PER_WORK = 8
 """Votes of one section that are hashed in about that time."""
 
+SECTION_WORK_PER_PART = 8
+"""So much of a section is taken in before it is asked whether the turn has done enough."""
+
 FEED_IDS_PER_WORK = 4
 """Decisions that are looked up in about that time."""
 

@@ -30,6 +30,7 @@ from qbft.replica.held import HeldVotes
 from qbft.replica.intake import (
     FEED_IDS_PER_WORK,
     SECTION_VOTES_PER_WORK,
+    SECTION_WORK_PER_PART,
     VALUE_BYTES_PER_WORK,
     Intake,
     Load,
@@ -376,12 +377,17 @@ class Replica:
             self._waste("bad_section_signature", peer, 1 + len(votes) // SECTION_VOTES_PER_WORK)
             return
         self._peers[peer].last_vote = votes[-1]
+        work = 0
         for vote in votes:
             if vote.justification and not self._authenticator.is_justification_genuine(vote):
                 self._waste("bad_justification_signature", peer, 1 + len(vote.justification))
             else:
                 self._deliver(peer, vote, again=False)
-            yield 1 + len(vote.justification)
+            work += 1 + len(vote.justification)
+            if work >= SECTION_WORK_PER_PART:
+                yield work
+                work = 0
+        yield work
 
     def _take_relayed(self, peer: int, vote: Message) -> int:
         """Take a vote by its portable signature, unless what it is about is known already."""
@@ -420,8 +426,9 @@ class Replica:
         opened = self._open.get(instance)
         if opened is not None:
             (opened.take_again if again else opened.take)(peer, vote, self._now_ms)
-            self._touch(opened)
-            self._asking.for_value_of(opened, peer, vote, self._now_ms)
+            self._touched[instance] = opened
+            if vote.type is MessageType.PRE_PREPARE or vote.type is MessageType.ROUND_CHANGE:
+                self._asking.for_value_of(opened, peer, vote, self._now_ms)
         elif instance in self._conclusions:
             return
         elif instance in self._quarantined:
