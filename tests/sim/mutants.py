@@ -61,6 +61,7 @@ MUTANTS = [
         QUORUM,
         "    return -(-2 * nodes // 3)",
         "    return 2 * ((nodes - 1) // 3) + 1",
+        "scenarios:C23-5",
     ),
     Mutant(
         "quorum-majority",

@@ -304,4 +304,15 @@ SCENARIOS = [
         lambda which, report: report.decided == 1,
         40,
     ),
+    Scenario(
+        "C23-5",
+        "n=5, twins, three places on each side: no fork, for a quorum is four",
+        plan(
+            Liar(0, TWINS),
+            Partition(((0, 1, 2), (3, 4, 5)), 0, 4_000),
+            nodes=5,
+            faults_ms=4_000,
+        ),
+        nobody_decided_under_faults,
+    ),
 ]
