@@ -181,13 +181,13 @@ class LocalCluster:
             self.signal(node, signal.SIGKILL)
         await self.wait(node)
 
-    async def stop(self, node: int) -> int:
+    async def stop(self, node: int, seconds: float = STOP_SECONDS) -> int:
         """Ask a node to stop (SIGTERM) and give its exit code; kills it if it does not in time."""
         process = self._processes[node]
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await self.wait(node)
         except TimeoutError:
             process.kill()

@@ -24,6 +24,9 @@ from qbft_server.local import LocalCluster
 READY_SECONDS = 90.0
 """From a node's start until it can reach a quorum and votes, on a machine that is busy."""
 
+STOP_SECONDS = 60.0
+"""From SIGTERM until a node has ended by itself; the calls of its clients get 5 of them."""
+
 CATCH_UP_PER_SECOND_MIN = 100
 """Decisions that a node pulls, on such a machine: a wiped one votes only when it has them all."""
 
@@ -163,7 +166,7 @@ class Injector:
     async def _stop(self, node: int) -> None:
         self._are_down(node)
         self._meant.add(node)
-        code = await self._local.stop(node)
+        code = await self._local.stop(node, STOP_SECONDS)
         if code:
             self._see(
                 Misbehaved(now(), f"node {node} was told to stop and ended with exit code {code}")
