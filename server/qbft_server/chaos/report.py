@@ -65,6 +65,7 @@ def report(outcome: Outcome) -> dict[str, Any]:
             "quorum_disturbed": _share(*unable),
             "quorum_disturbed_seconds": unable[1],
         },
+        "votes_audited": outcome.votes_audited,
         "recoveries": checker.recoveries,
         "worst_recovery_s": round(checker.worst_recovery_s, 2),
         "own_lag_max_s": round(witness.lag_max, 2),
@@ -138,6 +139,7 @@ def print_report(result: dict[str, Any], console: Console) -> None:
     )
     facts.add_row("reads", f"{result['reads']}")
     facts.add_row("certificates verified offline", f"{result['certificates_verified']}")
+    facts.add_row("votes in journals, audited", f"{result['votes_audited']}")
     facts.add_row("seconds with a decision, of all", _percent(share["all_time"]))
     facts.add_row(
         f"... of {share['quorum_whole_seconds']} with a whole quorum",

@@ -11,9 +11,11 @@ from itertools import permutations
 from pathlib import Path
 
 from qbft.errors import first_of
+from qbft_server.chaos.audit import contradictions, read_votes
 from qbft_server.chaos.checker import Promise, Violation
 from qbft_server.chaos.clock import now
 from qbft_server.chaos.faults import Injector
+from qbft_server.chaos.history import Misbehaved
 from qbft_server.chaos.plan import Episode, Kind, episodes
 from qbft_server.chaos.relays import Relays, Weather
 from qbft_server.chaos.witness import Witness, background
@@ -50,6 +52,7 @@ class Outcome:
     began: float = 0.0
     ended: float = 0.0
     episodes: int = 0
+    votes_audited: int = 0
     faults: Counter[Kind] = field(default_factory=Counter)
 
     @property
@@ -119,8 +122,17 @@ class Run:
             self._tell("reading everything back from every node")
             await self._witness.read_back()
         await self._injector.stop_all()
+        self._audit()
         self._witness.checker.finish(now())
         self._tell_violations()
+
+    def _audit(self) -> None:
+        """Hold every node's journal against itself."""
+        for node in range(self._settings.nodes):
+            votes = read_votes(self._local.data(node), self._local.cluster, node)
+            self.outcome.votes_audited += len(votes)
+            for what in contradictions(votes):
+                self._witness.see(Misbehaved(now(), f"node {node}: {what}"))
 
     async def _sabotage(self) -> None:
         """Make f+1 nodes forget what they said, and another never hear it: values must change.
