@@ -105,11 +105,13 @@ async def all_have_voted(cluster: LocalCluster, client: Client) -> None:
             return
 
 
-async def has_decided(cluster: LocalCluster, node: int, height: int) -> bytes | None:
+async def has_decided(
+    cluster: LocalCluster, node: int, height: int, *, wait_for_ready: bool = True
+) -> bytes | None:
     """The value that one node says is decided, or None."""
     async with stub_of(cluster, node) as stub:
         reply = await stub.GetDecision(
-            question(TOPIC, height), timeout=SECONDS, wait_for_ready=True
+            question(TOPIC, height), timeout=SECONDS, wait_for_ready=wait_for_ready
         )
     return reply.decision.value if reply.state == pb.DECISION_STATE_DECIDED else None
 

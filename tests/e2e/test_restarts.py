@@ -7,12 +7,14 @@ life.
 from __future__ import annotations
 
 import asyncio
-from itertools import cycle, pairwise
+import time
+from itertools import count, cycle, islice, pairwise
 from pathlib import Path
 from random import Random
 
 import pytest
 from e2e.crash_cluster import (
+    FAST,
     SECONDS,
     TOPIC,
     all_have_voted,
@@ -26,10 +28,15 @@ from e2e.crash_cluster import (
     votes,
     votes_so_far,
 )
+from e2e.open_votes import write_open_votes
+from e2e.service_clients import stub_of
+from grpc import aio
 
 from qbft.client import Client
-from qbft.core import MessageType
+from qbft.core import InstanceId, MessageType
+from qbft.crypto.roster import service_leader
 from qbft.errors import QbftError
+from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.local import LocalCluster
 from qbft_server.store.faults import KINDS, LABELS
 
@@ -139,6 +146,36 @@ async def test_a_node_that_restarts_for_ever_is_served_for_ever(tmp_path: Path) 
         for height in range(17):
             assert await has_decided(cluster, 3, height) == b"%d" % height
         await stop_and_audit(cluster)
+
+
+async def test_ten_thousand_open_votes_are_served_within_three_seconds(tmp_path: Path) -> None:
+    """Issue 4: from the start of the process to its first answer, with every instance resumed."""
+    async with LocalCluster.create(tmp_path / "cluster", environment=FAST) as cluster:
+        leader = service_leader(cluster.cluster.roster)
+        not_led = (h for h in count() if leader(InstanceId(TOPIC, h), 1) != 0)
+        heights = list(islice(not_led, 5_000))
+        written = await write_open_votes(cluster.directory, cluster.cluster, 0, TOPIC, heights)
+        assert written == 10_000
+        began = time.monotonic()
+        await cluster.start(0)
+        await _answers(cluster, 0)
+        seconds = time.monotonic() - began
+        async with stub_of(cluster, 0) as stub:
+            status = await stub.GetStatus(pb.GetStatusRequest(), timeout=SECONDS)
+        assert status.open_instances == 5_000
+        assert seconds < 3.0
+
+
+async def _answers(cluster: LocalCluster, node: int) -> None:
+    """Wait until a node answers reads, trying often: a channel waits longer and longer."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            try:
+                await has_decided(cluster, node, 0, wait_for_ready=False)
+            except aio.AioRpcError:
+                await asyncio.sleep(0.02)
+            else:
+                return
 
 
 async def test_all_killed_again_and_again_lose_no_acknowledged_decision(tmp_path: Path) -> None:
