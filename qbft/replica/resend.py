@@ -34,8 +34,8 @@ class Resender:
         self._of_instance: dict[InstanceId, set[int]] = {}
 
     def update(self, opened: OpenInstance) -> None:
-        """Note the current votes of an instance, all of them signed."""
-        current = {cast.sequence: cast for cast in opened.votes.current}
+        """Note the current votes of an instance that are signed."""
+        current = {cast.sequence: cast for cast in opened.votes.current if cast.sequence}
         known = self._of_instance.get(opened.instance, set())
         for sequence in known - current.keys():
             del self._votes[sequence]

@@ -13,9 +13,11 @@ from replica_builders import (
     instance,
     kinds,
     link_all,
+    new_disk,
     own_section,
     proposal,
     round_change,
+    run_now,
     sent_to,
     signed_by,
     vote,
@@ -23,6 +25,7 @@ from replica_builders import (
 
 from qbft.errors import ProposalConflict
 from qbft.replica.policy import TopicPolicy
+from qbft.replica.protocols import ProposalRecord
 
 V, W = proposal(b"v"), proposal(b"w")
 OWN_ONLY = TopicPolicy(adopts=False)
@@ -103,6 +106,20 @@ def test_a_leader_that_had_no_input_yet_may_still_propose() -> None:
     again = rig.restart()
     assert again.replica.status().open_instances == 0
     assert kinds(again.turns) == []
+
+
+def test_leaders_that_speak_first_when_they_are_resumed_speak_once() -> None:
+    """W5: an input without a vote is proposed at the restart, in several instances at once.
+
+    Those votes are signed with the first turn, and must not be taken for signed ones before.
+    """
+    disk = new_disk()
+    led = [proposal(b"v", height) for height in (0, 4)]
+    run_now(disk.commit([ProposalRecord(what, is_input=True) for what in led]))
+    rig = Rig(0, disk=disk).restart()
+    assert kinds(rig.settle()) == 2 * [("PRE_PREPARE", 1), ("PREPARE", 1)]
+    rig.replica.link_up(2, rig.now)
+    assert sent_to(rig.turn(), 2, "relayed") == signed_by(rig.turns)
 
 
 def test_own_votes_count_again_after_a_restart() -> None:
