@@ -68,11 +68,21 @@ def _check_key(key: str) -> str:
     return key
 
 
+def _check_prefix(prefix: str) -> str:
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError("must be how a topic can begin: at most 128 of a-z 0-9 . _ / -")
+    return prefix
+
+
 Address = Annotated[str, AfterValidator(check_address)]
 """HOST:PORT."""
 
 HexKey = Annotated[str, AfterValidator(_check_key)]
 """32 bytes, in lowercase hexadecimal."""
+
+
+TopicPrefix = Annotated[str, AfterValidator(_check_prefix)]
+"""How a topic can begin; empty for all."""
 
 
 class Table(BaseModel):
@@ -135,16 +145,9 @@ class Prefix(Table):
     the prefix is open, and a faulty node may choose its values (DESIGN, who may propose).
     """
 
-    prefix: str
+    prefix: TopicPrefix
     inputs: Literal["adopt", "own"] = "adopt"
     proposers: tuple[HexKey, ...] = Field(default=(), max_length=PROPOSERS_PER_PREFIX_MAX)
-
-    @field_validator("prefix")
-    @classmethod
-    def _check_prefix(cls, prefix: str) -> str:
-        if not _PREFIX.fullmatch(prefix):
-            raise ValueError("must be how a topic can begin: at most 128 of a-z 0-9 . _ / -")
-        return prefix
 
 
 class Cluster(Table):
@@ -169,10 +172,10 @@ class Cluster(Table):
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
-        _refuse_twice("vote_key", [v.vote_key for v in self.validators])
-        _refuse_twice("tls_key_sha256", [v.tls_key_sha256 for v in self.validators])
-        _refuse_twice("address", [a for v in self.validators for a in (v.peer, v.client)])
-        _refuse_twice("prefix", [p.prefix for p in self.prefixes])
+        refuse_twice("vote_key", [v.vote_key for v in self.validators])
+        refuse_twice("tls_key_sha256", [v.tls_key_sha256 for v in self.validators])
+        refuse_twice("address", [a for v in self.validators for a in (v.peer, v.client)])
+        refuse_twice("prefix", [p.prefix for p in self.prefixes])
         nodes = len(self.validators)
         if self.faults is not None and self.faults > max_faulty(nodes):
             raise ValueError(
@@ -247,7 +250,12 @@ class Cluster(Table):
         return TopicPolicy()
 
 
-def _refuse_twice(key: str, values: list[str]) -> None:
+def refuse_twice(key: str, values: list[str]) -> None:
+    """Check that no value of a key is given twice.
+
+    Raises:
+        ValueError: one is.
+    """
     seen: set[str] = set()
     for value in values:
         if value in seen:

@@ -45,6 +45,17 @@ class Busy(QbftError):  # noqa: N818 - named for what the client meets
         self.retry_ms = retry_ms
 
 
+class BelowLowWaterMark(QbftError):  # noqa: N818 - named for what the client meets
+    """The instance is no longer kept, and never voted on again (DESIGN, retention)."""
+
+    def __init__(self, instance: object, mark: int) -> None:
+        super().__init__(
+            f"{instance} is below the low-water mark of its topic, which this node keeps from "
+            f"height {mark} on; it is not voted on again"
+        )
+        self.mark = mark
+
+
 class InvariantViolation(QbftError):  # noqa: N818 - named for what it is
     """A bug: what cannot happen has happened (DESIGN, errors)."""
 

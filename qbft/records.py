@@ -40,10 +40,22 @@ class DecisionRecord:
 
 @dataclass(frozen=True, slots=True)
 class QuarantineRecord:
-    """An instance whose engine met a bug: never voted in again (DESIGN, errors)."""
+    """An instance that is never voted in again: its engine met a bug (DESIGN, errors).
+
+    `abandoned`: or the operator has given it up by name, so that the mark may pass it (retention).
+    """
 
     instance: InstanceId
     reason: str
+    abandoned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MarkRecord:
+    """A topic's low-water mark: below this height nothing is kept, or voted on again (DESIGN)."""
+
+    topic: str
+    height: int
 
 
 class Standing(Enum):
@@ -69,4 +81,6 @@ class StandingRecord:
     next_sequence: int = 1
 
 
-Record = VoteRecord | ProposalRecord | DecisionRecord | QuarantineRecord | StandingRecord
+Record = (
+    VoteRecord | ProposalRecord | DecisionRecord | QuarantineRecord | StandingRecord | MarkRecord
+)

@@ -9,6 +9,7 @@ from qbft.core import InstanceId
 from qbft.decision import Decision
 from qbft.records import (
     DecisionRecord,
+    MarkRecord,
     ProposalRecord,
     QuarantineRecord,
     Record,
@@ -23,6 +24,7 @@ __all__ = [
     "DecisionRecord",
     "DecisionStore",
     "Journal",
+    "MarkRecord",
     "ProposalRecord",
     "QuarantineRecord",
     "Record",
@@ -89,6 +91,10 @@ class DecisionStore(Protocol):
     @property
     def end(self) -> int:
         """The position of the last decision; 0 when there is none."""
+        ...
+
+    def low_water_mark(self, topic: str) -> int:
+        """The lowest height of the topic that is still kept; below it nothing is voted on."""
         ...
 
 

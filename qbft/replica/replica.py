@@ -17,7 +17,7 @@ from qbft.core import Decide, Definition, InstanceId, Message, MessageType
 from qbft.crypto.certificate import Certificate, canonical_certificate
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
-from qbft.errors import Busy, InvariantViolation, JournalError, QbftError
+from qbft.errors import BelowLowWaterMark, Busy, InvariantViolation, JournalError, QbftError
 from qbft.replica.aftermath import Aftermath
 from qbft.replica.answers import Answers
 from qbft.replica.asking import Asking
@@ -229,6 +229,7 @@ class Replica:
         """Take a proposal of an own client; the future gives the decision, whosever value it is.
 
         Raises:
+            BelowLowWaterMark: the instance is not kept any more, and never voted on again.
             Busy: too many instances are open.
             JournalError: this node has stopped voting.
             ProposalConflict: own clients proposed another value for it before (SCENARIOS G4).
@@ -239,6 +240,8 @@ class Replica:
         decided = self._store.get(instance)
         if decided is not None:
             return _done(as_seen_by(decided, proposal.digest))
+        if self._is_below_mark(instance):
+            raise BelowLowWaterMark(instance, self._store.low_water_mark(instance.topic))
         self._check_proposable(proposal)
         opened = self._open.get(instance)
         concluding = instance in self._conclusions
@@ -276,6 +279,12 @@ class Replica:
     def is_open(self, instance: InstanceId) -> bool:
         """Whether the instance is undecided here and known."""
         return instance in self._open or instance in self._conclusions
+
+    def undecided(self) -> Iterator[InstanceId]:
+        """The instances that are open or not durably decided here: no low-water mark passes them."""
+        yield from self._open
+        yield from self._conclusions.bare
+        yield from self._conclusions.settling
 
     def status(self) -> ReplicaStatus:
         """Give what a node reports of its replica."""
@@ -437,6 +446,8 @@ class Replica:
                 self._open_by_vote(peer, instance, vote)
         elif instance not in self._held and self._is_concluded(instance):
             self._aftermath.hear(peer, vote, self._now_ms)
+        elif self._is_below_mark(instance):
+            self._held.forget(instance)
         else:
             self._held.add(peer, instance, vote)
             self._open_by_vote(peer, instance, vote)
@@ -467,8 +478,10 @@ class Replica:
             return cost
         opened = self._open.get(instance)
         if opened is None:
-            if instance in self._quarantined or (
-                instance not in self._held and self._is_concluded(instance)
+            if (
+                instance in self._quarantined
+                or self._is_below_mark(instance)
+                or (instance not in self._held and self._is_concluded(instance))
             ):
                 return cost
         elif proposal.digest in opened.proposals:
@@ -517,6 +530,8 @@ class Replica:
         if not isinstance(instance, InstanceId):
             self._reject("bad_certificate", peer)
             return 1
+        if self._is_below_mark(instance):
+            return 1
         opened = self._open.get(instance)
         known = self._conclusions.known(instance)
         if known is None and opened is None:
@@ -553,11 +568,16 @@ class Replica:
             known = self._conclusions.bare[instance].certificate
             self._asking.for_value(instance, as_digest(known.value), peer, self._now_ms)
 
+    def _is_below_mark(self, instance: InstanceId) -> bool:
+        """Whether it is not kept any more, nor voted on again; nothing open is (retention)."""
+        return instance.height < self._store.low_water_mark(instance.topic)
+
     def _is_concluded(self, instance: InstanceId) -> bool:
-        """Whether it is decided here, durably or nearly so."""
+        """Whether it is decided here, durably or nearly so, or not kept any more."""
         return (
             self._aftermath.is_recent(instance)
             or instance in self._conclusions
+            or self._is_below_mark(instance)
             or (instance not in self._open and self._store.get(instance) is not None)
         )
 

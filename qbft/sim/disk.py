@@ -10,6 +10,7 @@ from qbft.errors import JournalError
 from qbft.replica.narrow import as_instance
 from qbft.replica.protocols import (
     DecisionRecord,
+    MarkRecord,
     ProposalRecord,
     QuarantineRecord,
     Record,
@@ -55,6 +56,7 @@ class SimDisk:
         self._order: list[InstanceId] = []
         self._syncing: Sequence[Record] = ()
         self._is_corrupt = False
+        self._marks: dict[str, int] = {}
 
     @property
     def store_id(self) -> bytes:
@@ -83,8 +85,13 @@ class SimDisk:
         return [
             record
             for record in self._records
-            if isinstance(record, StandingRecord) or _instance_of(record) not in self._decisions
+            if isinstance(record, StandingRecord)
+            or (not isinstance(record, MarkRecord) and self._matters(_instance_of(record)))
         ]
+
+    def _matters(self, instance: InstanceId) -> bool:
+        is_kept = instance.height >= self.low_water_mark(instance.topic)
+        return is_kept and instance not in self._decisions
 
     async def commit(self, records: Sequence[Record]) -> None:
         """Keep the records, all or none; the node may crash right before or right after."""
@@ -144,9 +151,13 @@ class SimDisk:
                 self._votes = max(self._votes, record.next_sequence - 1)
             elif isinstance(record, DecisionRecord):
                 self._keep(record.decision)
+            elif isinstance(record, MarkRecord):
+                self._marks[record.topic] = record.height
 
     def get(self, instance: InstanceId) -> Decision | None:
         """The decision of an instance."""
+        if instance.height < self.low_water_mark(instance.topic):
+            return None
         return self._decisions.get(instance)
 
     def add(self, decisions: Sequence[Decision]) -> None:
@@ -160,6 +171,10 @@ class SimDisk:
     def end(self) -> int:
         """How many decisions there are."""
         return len(self._order)
+
+    def low_water_mark(self, topic: str) -> int:
+        """What a committed mark says; what is below it is gone."""
+        return self._marks.get(topic, 0)
 
     def _keep(self, decision: Decision) -> None:
         instance = as_instance(decision.instance)
@@ -178,5 +193,5 @@ def _instance_of(record: Record) -> InstanceId:
             return as_instance(decision.instance)
         case QuarantineRecord(instance):
             return instance
-        case StandingRecord():
-            raise TypeError("a standing is of no instance")
+        case StandingRecord() | MarkRecord():
+            raise TypeError("this record is of no instance")

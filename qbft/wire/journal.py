@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import assert_never
 
+from qbft.core import InstanceId
 from qbft.crypto.signing import STORE_ID_BYTES
 from qbft.records import (
     DecisionRecord,
+    MarkRecord,
     ProposalRecord,
     QuarantineRecord,
     Record,
@@ -64,6 +66,10 @@ def _fill_record(target: pb.JournalRecord, record: Record) -> None:
         case QuarantineRecord():
             fill_instance(target.quarantine.instance, record.instance)
             target.quarantine.reason = record.reason
+            target.quarantine.abandoned = record.abandoned
+        case MarkRecord():
+            target.mark.topic = record.topic
+            target.mark.height = record.height
         case StandingRecord():
             target.standing.lost = record.lost
             target.standing.next_sequence = record.next_sequence
@@ -86,7 +92,11 @@ def _record_of(message: pb.JournalRecord) -> Record:
             return DecisionRecord(decision_of(message.decision))
         case "quarantine":
             quarantine = message.quarantine
-            return QuarantineRecord(instance_of(quarantine.instance), quarantine.reason)
+            instance = instance_of(quarantine.instance)
+            return QuarantineRecord(instance, quarantine.reason, quarantine.abandoned)
+        case "mark":
+            mark = InstanceId(message.mark.topic, message.mark.height)
+            return MarkRecord(mark.topic, mark.height)
         case "standing":
             return _standing_of(message.standing)
         case None:

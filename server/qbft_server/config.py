@@ -7,6 +7,7 @@ thing wrong is said in one line that names the key, the value and what is allowe
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,13 +19,16 @@ from qbft.cluster import (
     Address,
     Cluster,
     Table,
+    TopicPrefix,
     Validator,
     first_error,
     parse_toml,
     read_text,
+    refuse_twice,
     refuse_unknown_keys,
 )
 from qbft.errors import ClusterError
+from qbft_server.store.retention import RetentionRule
 
 ENVIRONMENT_PREFIX = "QBFT_"
 NESTED = "__"
@@ -32,6 +36,7 @@ _NOT_SETTINGS = ("QBFT_TEST_", "QBFT_CONFIG")
 """Variables of ours that are no keys of this file: the test faults, and where the file is."""
 
 _SECRET_KEYS = frozenset({"tokens"})
+RETENTION_RULES_MAX = 1_024
 MESSAGE_OVERHEAD_BYTES = 256 * 1024
 """What a gRPC message may hold beside one value (DESIGN, section 4)."""
 
@@ -125,11 +130,37 @@ class LogSettings(Table):
     format: Literal["auto", "text", "json"] = "auto"
 
 
+class RetentionSettings(Table):
+    """How much is kept of the topics that begin with `prefix`; the longest matching prefix wins.
+
+    Kept are the `keep_decisions` highest decided heights of each topic, and whatever is not older
+    than `keep_days`; where both are given, what either of them keeps. A topic without such an entry
+    is kept for ever.
+    """
+
+    prefix: TopicPrefix
+    keep_decisions: int | None = Field(default=None, ge=1, le=1 << 40)
+    keep_days: float | None = Field(default=None, gt=0, le=36_500, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _check_some_policy(self) -> Self:
+        if self.keep_decisions is None and self.keep_days is None:
+            raise ValueError("needs keep_decisions, keep_days or both")
+        return self
+
+    @property
+    def rule(self) -> RetentionRule:
+        """The rule as the store applies it."""
+        seconds = None if self.keep_days is None else math.ceil(self.keep_days * 86_400)
+        return RetentionRule(self.prefix, self.keep_decisions, seconds)
+
+
 class NodeConfig(BaseSettings):
     """One node's settings. Paths in the file are relative to the file's own folder.
 
     `cluster` is the cluster file, `validator` this node's index in it, `data` the directory of its
-    votes and decisions, `vote_key` and `tls_key` its private files.
+    votes and decisions, `vote_key` and `tls_key` its private files, `retention` what is kept of
+    which topics.
     """
 
     model_config = SettingsConfigDict(
@@ -149,6 +180,12 @@ class NodeConfig(BaseSettings):
     limits: LimitSettings = LimitSettings()
     timer: TimerSettings = TimerSettings()
     log: LogSettings = LogSettings()
+    retention: tuple[RetentionSettings, ...] = Field(default=(), max_length=RETENTION_RULES_MAX)
+
+    @model_validator(mode="after")
+    def _check_retention(self) -> Self:
+        refuse_twice("retention prefix", [entry.prefix for entry in self.retention])
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -38,6 +38,7 @@ from qbft_server.peers import GrpcTransport, PeerLimits
 from qbft_server.peers.faults import FaultyTransport
 from qbft_server.services.server import ClientServer
 from qbft_server.store.faults import fault_from_environment
+from qbft_server.store.retention import Retention
 from qbft_server.store.store import NodeStore
 from qbft_server.telemetry.admin import serve_admin
 from qbft_server.telemetry.events import LoggedEvents
@@ -70,6 +71,7 @@ async def _run(config: NodeConfig) -> int:
         async with _put_together(config) as (node, clients), asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(node.store.run(), name="store"),
+                tasks.create_task(_retain(node), name="retention"),
                 tasks.create_task(_vote(node, stopping), name="replica"),
                 tasks.create_task(clients.watch_health(), name="health"),
             ]
@@ -196,6 +198,12 @@ def _peer_limits(limits: LimitSettings) -> PeerLimits:
         outgoing_frames_max=limits.peer_queue_frames_max,
         outgoing_bytes_max=limits.peer_queue_bytes_max,
     )
+
+
+async def _retain(node: NodeParts) -> None:
+    """Delete what the operator's policy does not keep."""
+    retention = Retention(entry.rule for entry in node.config.retention)
+    await node.store.retain(retention, node.replica.undecided)
 
 
 async def _vote(node: NodeParts, stopping: asyncio.Event) -> None:

@@ -26,12 +26,22 @@ class JournalProposal(_message.Message):
     def __init__(self, proposal: _Optional[_Union[_messages_pb2.Proposal, _Mapping]] = ..., is_input: _Optional[bool] = ..., is_own: _Optional[bool] = ...) -> None: ...
 
 class JournalQuarantine(_message.Message):
-    __slots__ = ("instance", "reason")
+    __slots__ = ("instance", "reason", "abandoned")
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ABANDONED_FIELD_NUMBER: _ClassVar[int]
     instance: _messages_pb2.InstanceId
     reason: str
-    def __init__(self, instance: _Optional[_Union[_messages_pb2.InstanceId, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+    abandoned: bool
+    def __init__(self, instance: _Optional[_Union[_messages_pb2.InstanceId, _Mapping]] = ..., reason: _Optional[str] = ..., abandoned: _Optional[bool] = ...) -> None: ...
+
+class JournalMark(_message.Message):
+    __slots__ = ("topic", "height")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    height: int
+    def __init__(self, topic: _Optional[str] = ..., height: _Optional[int] = ...) -> None: ...
 
 class LostVotes(_message.Message):
     __slots__ = ("store_id", "sequence")
@@ -52,18 +62,20 @@ class JournalStanding(_message.Message):
     def __init__(self, lost: _Optional[bool] = ..., replaced: _Optional[_Iterable[_Union[LostVotes, _Mapping]]] = ..., next_sequence: _Optional[int] = ...) -> None: ...
 
 class JournalRecord(_message.Message):
-    __slots__ = ("vote", "proposal", "decision", "quarantine", "standing")
+    __slots__ = ("vote", "proposal", "decision", "quarantine", "standing", "mark")
     VOTE_FIELD_NUMBER: _ClassVar[int]
     PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     QUARANTINE_FIELD_NUMBER: _ClassVar[int]
     STANDING_FIELD_NUMBER: _ClassVar[int]
+    MARK_FIELD_NUMBER: _ClassVar[int]
     vote: JournalVote
     proposal: JournalProposal
     decision: _messages_pb2.Decision
     quarantine: JournalQuarantine
     standing: JournalStanding
-    def __init__(self, vote: _Optional[_Union[JournalVote, _Mapping]] = ..., proposal: _Optional[_Union[JournalProposal, _Mapping]] = ..., decision: _Optional[_Union[_messages_pb2.Decision, _Mapping]] = ..., quarantine: _Optional[_Union[JournalQuarantine, _Mapping]] = ..., standing: _Optional[_Union[JournalStanding, _Mapping]] = ...) -> None: ...
+    mark: JournalMark
+    def __init__(self, vote: _Optional[_Union[JournalVote, _Mapping]] = ..., proposal: _Optional[_Union[JournalProposal, _Mapping]] = ..., decision: _Optional[_Union[_messages_pb2.Decision, _Mapping]] = ..., quarantine: _Optional[_Union[JournalQuarantine, _Mapping]] = ..., standing: _Optional[_Union[JournalStanding, _Mapping]] = ..., mark: _Optional[_Union[JournalMark, _Mapping]] = ...) -> None: ...
 
 class JournalCommit(_message.Message):
     __slots__ = ("records",)

@@ -20,7 +20,7 @@ from qbft.core import InstanceId
 from qbft.core.messages import HEIGHT_MAX
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
-from qbft.errors import QbftError
+from qbft.errors import BelowLowWaterMark, QbftError
 from qbft.replica.driver import now_ms
 from qbft.wire import decision_to_pb
 from qbft.wire.v1 import decision_pb2 as pb
@@ -173,20 +173,22 @@ class DecisionService(DecisionServiceServicer):
         request: pb.GetDecisionRequest,
         context: Context,
     ) -> pb.GetDecisionReply:
-        """Read one instance: decided, undecided here, or never heard of here (G8, G9)."""
+        """Read one instance: decided, undecided here, unknown, or not kept any more (G8, G9)."""
         async with self._call("GetDecision", context):
             instance = _read_instance(request.instance)
+            reply = pb.GetDecisionReply(low_water_mark=self._store.low_water_mark(instance.topic))
             decision = self._store.get(instance)
             if decision is not None:
-                reply = pb.GetDecisionReply(
-                    state=pb.DECISION_STATE_DECIDED, decision=decision_to_pb(decision)
-                )
+                reply.state = pb.DECISION_STATE_DECIDED
+                reply.decision.CopyFrom(decision_to_pb(decision))
                 self._charge(reply.ByteSize(), context)
-                return reply
-            is_open = self._replica.is_open(instance)
-            return pb.GetDecisionReply(
-                state=pb.DECISION_STATE_UNDECIDED if is_open else pb.DECISION_STATE_UNKNOWN
-            )
+            elif self._store.is_below_mark(instance):
+                reply.state = pb.DECISION_STATE_BELOW_MARK
+            elif self._replica.is_open(instance):
+                reply.state = pb.DECISION_STATE_UNDECIDED
+            else:
+                reply.state = pb.DECISION_STATE_UNKNOWN
+            return reply
 
     async def ListDecisions(  # noqa: N802
         self,
@@ -223,20 +225,33 @@ class DecisionService(DecisionServiceServicer):
     async def Watch(  # noqa: N802
         self, request: pb.WatchRequest, context: Context
     ) -> None:
-        """Follow a topic height by height, without gaps, waiting at the first undecided one."""
+        """Follow a topic height by height, without gaps, waiting at the first undecided one.
+
+        It ends with OUT_OF_RANGE where the topic's low-water mark is above the height it is at.
+        """
         async with self._call("Watch", context), self._watch_place():
             start = _read_topic(request.topic, request.from_height)
             for height in range(start.height, HEIGHT_MAX + 1):
-                decision = await self._store.wait_for(InstanceId(start.topic, height))
+                instance = InstanceId(start.topic, height)
+                try:
+                    decision = await self._store.wait_for(instance)
+                except BelowLowWaterMark as error:
+                    raise refusal_of(error) from error
                 await context.write(decision_to_pb(decision))
 
     async def WatchAll(  # noqa: N802
         self, request: pb.WatchAllRequest, context: Context
     ) -> None:
-        """Follow every decision in this node's order, from a cursor of this node or the start."""
+        """Follow every decision in this node's order, from a cursor of this node or the start.
+
+        Without a cursor it begins with what is still kept. It ends with OUT_OF_RANGE where what
+        should come next may have been deleted.
+        """
         async with self._call("WatchAll", context), self._watch_place():
             position = self._read_cursor(request.cursor)
+            forgiven = 0 if request.cursor else self._store.deleted_position
             while True:
+                self._check_complete(max(position, forgiven))
                 end = self._store.end
                 entries = self._store.feed(position, LIST_DECISIONS_MAX)
                 for reached, instance in entries:
@@ -248,6 +263,14 @@ class DecisionService(DecisionServiceServicer):
                     position = reached
                 if not entries:
                     await self._store.wait_for_decisions(end)
+
+    def _check_complete(self, position: int) -> None:
+        """See that nothing behind this position was deleted."""
+        if self._store.deleted_position > position:
+            raise Refusal(
+                grpc.StatusCode.OUT_OF_RANGE,
+                "decisions behind the cursor are not kept any more; begin without one",
+            )
 
     def _read_cursor(self, cursor: bytes) -> int:
         if not cursor:

@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from qbft.errors import Busy, ProposalConflict, QbftError
+from qbft.errors import BelowLowWaterMark, Busy, ProposalConflict, QbftError
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -78,6 +78,8 @@ def refusal_of(error: QbftError) -> Refusal:
                 "propose that one, or read the decision with GetDecision",
                 first_digest=error.first_digest,
             )
+        case BelowLowWaterMark():
+            return Refusal(grpc.StatusCode.OUT_OF_RANGE, str(error))
         case Busy():
             return full(error.what, error.retry_ms)
         case _:

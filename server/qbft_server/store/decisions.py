@@ -3,7 +3,8 @@
 WAL mode with synchronous=FULL: when `commit` returns its rows are synced, so that the segments of
 the journal that hold them may go. One connection writes, another reads, both in the event loop;
 only `commit` waits for a disk, and runs in a thread: docs/adr/003-where-the-commit-runs.md.
-Positions are given by the caller, from 1 without gaps, in the order of the journal's commits.
+Positions are given by the caller, from 1 without gaps, in the order of the journal's commits. Where
+a low-water mark has passed, rows are deleted, and their positions are never given again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,11 +25,25 @@ from qbft.replica.protocols import DecisionRecord
 from qbft.wire.journal import decode_journal_commit, encode_journal_commit
 from qbft_server.store.live import instance_of, value_bytes
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_UPGRADABLE_VERSION = 1
 TOPICS_KEPT_MAX = 4_096
 """Topics whose highest stored height is remembered, so that a higher one costs no query."""
 _APPLICATION_ID = 0x51424654  # "QBFT"
 _BUSY_MS = 20  # nobody else writes; should somebody, the event loop must not wait for long
+_SINCE_2 = """
+CREATE TABLE marks (topic TEXT PRIMARY KEY, height INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE reached (last_position INTEGER NOT NULL, deleted_position INTEGER NOT NULL);
+INSERT INTO reached VALUES (0, 0);
+"""
+_UPGRADE = """
+BEGIN IMMEDIATE;
+{since_2}
+UPDATE reached SET last_position = (SELECT coalesce(max(position), 0) FROM decisions);
+ALTER TABLE decisions ADD COLUMN stored_s INTEGER NOT NULL DEFAULT {now_s};
+PRAGMA user_version = {version};
+COMMIT;
+"""
 _SCHEMA = f"""
 BEGIN;
 CREATE TABLE store (
@@ -35,6 +51,7 @@ CREATE TABLE store (
     validator INTEGER NOT NULL,
     store_id BLOB NOT NULL
 );
+{_SINCE_2}
 CREATE TABLE decisions (
     position INTEGER PRIMARY KEY,
     topic TEXT NOT NULL,
@@ -42,6 +59,7 @@ CREATE TABLE decisions (
     round INTEGER NOT NULL,
     digest BLOB NOT NULL,
     decision BLOB NOT NULL,
+    stored_s INTEGER NOT NULL,
     UNIQUE (topic, height)
 );
 PRAGMA application_id = {_APPLICATION_ID};
@@ -80,6 +98,34 @@ class DecisionTable:
         except (OSError, sqlite3.Error) as error:
             raise DecisionsError(f"cannot make {path}: {error}") from error
 
+    @staticmethod
+    def is_old(path: Path) -> bool:
+        """Whether there is a table of the version before, which `upgrade` makes readable."""
+        if not path.is_file():
+            return False
+        try:
+            with contextlib.closing(_connect(path)) as connection:
+                version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.Error:
+            return False  # `open` says what is wrong
+        return version == _UPGRADABLE_VERSION
+
+    @staticmethod
+    def upgrade(path: Path) -> None:
+        """Make a table of the version before one of this; no process may have it open.
+
+        Its decisions count as stored now, so that none is deleted for its age too early.
+
+        Raises:
+            DecisionsError: the disk refuses; the table is as it was.
+        """
+        script = _UPGRADE.format(since_2=_SINCE_2, now_s=int(time.time()), version=SCHEMA_VERSION)
+        try:
+            with contextlib.closing(_connect(path)) as connection:
+                connection.executescript(script)
+        except sqlite3.Error as error:
+            raise DecisionsError(f"cannot upgrade {path}: {error}") from error
+
     @classmethod
     def open(cls, path: Path) -> DecisionTable:
         """Open the table that `init` made; never makes one.
@@ -116,8 +162,17 @@ class DecisionTable:
 
     @property
     def end(self) -> int:
-        """The position of the last decision; 0 when there is none."""
-        return int(self._query("SELECT coalesce(max(position), 0) FROM decisions", ())[0][0])
+        """The position of the last decision ever stored; 0 when there was none."""
+        return int(self._query("SELECT last_position FROM reached", ())[0][0])
+
+    @property
+    def deleted_position(self) -> int:
+        """The highest position that was deleted; 0 when none was."""
+        return int(self._query("SELECT deleted_position FROM reached", ())[0][0])
+
+    def marks(self) -> dict[str, int]:
+        """The low-water marks, by topic."""
+        return dict(self._query("SELECT topic, height FROM marks", ()))
 
     def digest(self, instance: InstanceId) -> bytes | None:
         """The digest that was decided, or None."""
@@ -162,8 +217,7 @@ class DecisionTable:
             sqlite3.Error: SQLite cannot write now.
         """
         self._writer.execute("BEGIN IMMEDIATE")
-        rows = self._writer.execute("SELECT coalesce(max(position), 0) FROM decisions").fetchall()
-        return int(rows[0][0])
+        return int(self._writer.execute("SELECT last_position FROM reached").fetchall()[0][0])
 
     def insert(self, first_position: int, decisions: Sequence[Decision]) -> None:
         """Add decisions, at consecutive positions, to the batch that was begun.
@@ -171,10 +225,14 @@ class DecisionTable:
         Raises:
             sqlite3.Error: SQLite cannot write now; `abandon` the batch.
         """
+        now_s = int(time.time())
         rows = [
-            _row(position, decision) for position, decision in enumerate(decisions, first_position)
+            (*_row(position, decision), now_s)
+            for position, decision in enumerate(decisions, first_position)
         ]
-        self._writer.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._writer.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        last = first_position + len(rows) - 1
+        self._writer.execute("UPDATE reached SET last_position = ?", (last,))
 
     def commit(self) -> None:
         """End the batch: all of it is synced when this returns. For a thread: it waits for a disk.
@@ -189,6 +247,43 @@ class DecisionTable:
         if self._writer.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
+
+    def counts(self) -> dict[str, int]:
+        """How many decisions of each topic are stored. For a thread: it reads a whole index."""
+        rows = self._writer.execute("SELECT topic, count(*) FROM decisions GROUP BY topic")
+        return dict(rows.fetchall())
+
+    def oldest(self, topic: str, limit: int) -> list[tuple[int, int]]:
+        """(height, second it was stored) of a topic's lowest heights. For a thread."""
+        sql = "SELECT height, stored_s FROM decisions WHERE topic = ? ORDER BY height LIMIT ?"
+        return self._writer.execute(sql, (topic, limit)).fetchall()
+
+    def delete_below(self, topic: str, mark: int, limit: int) -> list[int]:
+        """Store the mark and delete at most so many rows below it, synced; gives their positions.
+
+        For a thread, with no batch begun.
+
+        Raises:
+            sqlite3.Error: SQLite cannot write now; nothing has changed, or all of it.
+        """
+        writer = self._writer
+        writer.execute("BEGIN IMMEDIATE")
+        try:
+            writer.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (topic, mark))
+            sql = (
+                "SELECT position FROM decisions WHERE topic = ? AND height < ? "
+                "ORDER BY height LIMIT ?"
+            )
+            rows = writer.execute(sql, (topic, mark, limit)).fetchall()
+            writer.executemany("DELETE FROM decisions WHERE position = ?", rows)
+            if rows:
+                sql = "UPDATE reached SET deleted_position = max(deleted_position, ?)"
+                writer.execute(sql, max(rows))
+            writer.execute("COMMIT")
+        except sqlite3.Error:
+            self.abandon()
+            raise
+        return [position for (position,) in rows]
 
     def note_stored(self, instance: InstanceId) -> None:
         """Take note of what is stored now; until then the owner must know it from elsewhere."""

@@ -13,7 +13,7 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -141,12 +141,14 @@ class VoteJournal:
         validator: int,
         *,
         settled_digest: Callable[[InstanceId], object | None] = lambda _: None,
+        marks: Mapping[str, int] | None = None,
         limits: JournalLimits | None = None,
         fault: FaultHook | None = None,
     ) -> VoteJournal:
         """Open the journal that `init` made; never makes one.
 
-        `settled_digest` gives what was decided where the decision is durable elsewhere.
+        `settled_digest` gives what was decided where the decision is durable elsewhere; `marks` are
+        the low-water marks that are.
 
         Raises:
             JournalError: there is none; it is damaged, foreign or of another version; or another
@@ -160,7 +162,7 @@ class VoteJournal:
                 )
             lock_fd = _acquire_lock(directory)
             try:
-                replay = _Replay(directory, LiveRecords(settled_digest))
+                replay = _Replay(directory, LiveRecords(settled_digest, marks))
                 log = SegmentLog.open(directory, cluster_id, validator, replay)
             except BaseException:
                 os.close(lock_fd)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -11,6 +11,7 @@ from qbft.decision import Decision
 from qbft.errors import InvariantViolation
 from qbft.replica.protocols import (
     DecisionRecord,
+    MarkRecord,
     ProposalRecord,
     QuarantineRecord,
     Record,
@@ -25,6 +26,11 @@ class _Open:
     segment: int
     records: list[tuple[int, Record]] = field(default_factory=list)
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the operator has given the instance up."""
+        return any(isinstance(r, QuarantineRecord) and r.abandoned for _, r in self.records)
+
 
 @dataclass(slots=True)
 class _Pending:
@@ -33,16 +39,23 @@ class _Pending:
 
 
 class LiveRecords:
-    """The records of undecided instances, and decisions that only the journal holds so far.
+    """The records of undecided instances, and decisions and marks that only the journal holds.
 
     Both are kept in the order in which their first record was committed, hence of segments, so that
     the oldest segment still needed is found at once. `settled_digest` gives what was decided where
-    the decision is durable elsewhere; it is asked once for each instance that begins.
-    `pending_bytes` are those of the values of the waiting decisions.
+    the decision is durable elsewhere; it is asked once for each instance that begins. `marks` are
+    the low-water marks, by topic, that are durable elsewhere to begin with: what is below a mark
+    does not matter any more. `pending_bytes` are those of the values of the waiting decisions.
     """
 
-    def __init__(self, settled_digest: Callable[[InstanceId], object | None]) -> None:
+    def __init__(
+        self,
+        settled_digest: Callable[[InstanceId], object | None],
+        marks: Mapping[str, int] | None = None,
+    ) -> None:
         self._settled_digest = settled_digest
+        self.marks = dict(marks or {})
+        self._pending_marks: dict[str, tuple[int, MarkRecord]] = {}
         self._open: dict[InstanceId, _Open] = {}
         self._pending: dict[InstanceId, _Pending] = {}
         self._standing: tuple[int, StandingRecord] | None = None
@@ -60,7 +73,12 @@ class LiveRecords:
             if isinstance(record, StandingRecord):
                 self._standing = (segment, record)
                 continue
+            if isinstance(record, MarkRecord):
+                self._mark(segment, record)
+                continue
             instance = instance_of(record)
+            if self.marks and self.is_below_mark(instance):
+                continue
             if isinstance(record, DecisionRecord):
                 self._decide(instance, segment, record)
             elif instance in self._open:
@@ -81,6 +99,35 @@ class LiveRecords:
             return
         self._pending[instance] = _Pending(segment, record)
         self.pending_bytes += value_bytes(record.decision)
+
+    def _mark(self, segment: int, record: MarkRecord) -> None:
+        if record.height <= self.marks.get(record.topic, 0):
+            return
+        self.marks[record.topic] = record.height
+        self._pending_marks.pop(record.topic, None)
+        self._pending_marks[record.topic] = (segment, record)
+        passed = [i for i in self._open if i.topic == record.topic and i.height < record.height]
+        for instance in passed:
+            del self._open[instance]
+
+    def is_below_mark(self, instance: InstanceId) -> bool:
+        """Whether it is of those that are not kept, and not voted on again."""
+        return instance.height < self.marks.get(instance.topic, 0)
+
+    def undecided(self) -> Iterator[InstanceId]:
+        """Instances that no mark may pass: undecided, with records, and not abandoned."""
+        return (instance for instance, entry in self._open.items() if not entry.is_abandoned)
+
+    @property
+    def pending_marks(self) -> list[MarkRecord]:
+        """The marks that are not durable elsewhere, in the order of their commits."""
+        return [record for _, record in self._pending_marks.values()]
+
+    def settle_mark(self, mark: MarkRecord) -> None:
+        """The mark is durable elsewhere now."""
+        waiting = self._pending_marks.get(mark.topic)
+        if waiting is not None and waiting[1].height <= mark.height:
+            del self._pending_marks[mark.topic]
 
     @property
     def standing(self) -> StandingRecord | None:
@@ -125,6 +172,7 @@ class LiveRecords:
         """The oldest segment with a record that matters; None where none does."""
         firsts = [entry.segment for entry in islice(self._open.values(), 1)]
         firsts += [entry.segment for entry in islice(self._pending.values(), 1)]
+        firsts += [segment for segment, _ in islice(self._pending_marks.values(), 1)]
         firsts += [self._standing[0]] if self._standing is not None else []
         return min(firsts, default=None)
 
@@ -140,6 +188,7 @@ class LiveRecords:
         yield from self.open_records()
         for entry in self._pending.values():
             yield entry.record
+        yield from self.pending_marks
 
     def moved_to(self, segment: int) -> None:
         """All that matters has been written once more, into this segment."""
@@ -149,6 +198,8 @@ class LiveRecords:
             entry.segment = segment
         for waiting in self._pending.values():
             waiting.segment = segment
+        for topic, (_, mark) in list(self._pending_marks.items()):
+            self._pending_marks[topic] = (segment, mark)
 
 
 def instance_of(record: Record) -> InstanceId:
@@ -164,7 +215,7 @@ def instance_of(record: Record) -> InstanceId:
             instance = record.proposal.instance
         case QuarantineRecord():
             instance = record.instance
-        case StandingRecord():
+        case StandingRecord() | MarkRecord():
             instance = None
         case _:
             instance = record.vote.instance

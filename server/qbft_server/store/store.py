@@ -3,6 +3,9 @@
 A decision is durable with the commit of its record and answerable from then on. A background task
 moves decisions into SQLite; a segment of the journal is deleted when SQLite has synced all that it
 alone held. Where SQLite cannot write, decisions stay in the journal, and the task tries again.
+
+Another task applies the operator's retention: it journals a topic's low-water mark, and then
+deletes what is below it, a little at a time. What is below a mark is answered by the mark alone.
 """
 
 from __future__ import annotations
@@ -11,18 +14,20 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from qbft.core.messages import HEIGHT_MAX, InstanceId
 from qbft.decision import Decision
-from qbft.errors import InvariantViolation, JournalError
-from qbft.replica.protocols import DecisionRecord, Record, Standing
+from qbft.errors import BelowLowWaterMark, InvariantViolation, JournalError
+from qbft.replica.protocols import DecisionRecord, MarkRecord, Record, Standing, VoteRecord
 from qbft_server.store.decisions import DecisionsError, DecisionTable, RecentDecisions
 from qbft_server.store.faults import FaultHook
 from qbft_server.store.journal import JournalLimits, VoteJournal
 from qbft_server.store.live import check_same, instance_of, value_bytes
+from qbft_server.store.retention import Retention, choose_mark
 from qbft_server.store.threads import in_thread
 
 JOURNAL_DIRECTORY = "journal"
@@ -37,7 +42,8 @@ class StoreLimits:
     or `flush_bytes_max` of them wait, `insert_decisions_max` in one piece of work of the event
     loop; a failure is tried again after `flush_retry_ms`. When `pending_decisions_max` or
     `pending_bytes_max` wait, a commit moves some first, and fails if that fails. `recent_*` bound
-    the decisions kept in memory.
+    the decisions kept in memory. Retention looks every `retain_interval_ms`, and deletes at most
+    `delete_decisions_max` in one transaction.
     """
 
     flush_interval_ms: int = 200
@@ -49,6 +55,8 @@ class StoreLimits:
     pending_bytes_max: int = 128 << 20
     recent_decisions_max: int = 4_096
     recent_bytes_max: int = 32 << 20
+    retain_interval_ms: int = 1_000
+    delete_decisions_max: int = 256
     journal: JournalLimits = field(default_factory=JournalLimits)
 
 
@@ -61,6 +69,7 @@ class StoreStats:
     flush_seconds_last: float = 0.0
     flush_seconds_max: float = 0.0
     full_waits: int = 0
+    deleted: int = 0
 
 
 class NodeStore:
@@ -75,6 +84,9 @@ class NodeStore:
         self._table = table
         self._limits = limits
         self._settled = table.end
+        self._marks = dict(journal.live.marks)
+        self._deleted_position = table.deleted_position
+        self._retention = Retention()
         self._recent = RecentDecisions(limits.recent_decisions_max, limits.recent_bytes_max)
         self._flushing = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -127,6 +139,9 @@ class NodeStore:
         """
         limits = limits or StoreLimits()
         with contextlib.ExitStack() as undo:
+            if DecisionTable.is_old(directory / DECISIONS_FILE):
+                with VoteJournal.unused(directory / JOURNAL_DIRECTORY):
+                    DecisionTable.upgrade(directory / DECISIONS_FILE)
             table = DecisionTable.open(directory / DECISIONS_FILE)
             undo.callback(table.close)
             journal = VoteJournal.open(
@@ -134,6 +149,7 @@ class NodeStore:
                 cluster_id,
                 validator,
                 settled_digest=table.digest,
+                marks=table.marks(),
                 limits=limits.journal,
                 fault=fault,
             )
@@ -162,6 +178,88 @@ class NodeStore:
                 await asyncio.sleep(self._limits.flush_retry_ms / 1_000)
             if not self.journal.live.pending_count:
                 self._has_work.clear()
+
+    async def retain(
+        self, retention: Retention, undecided: Callable[[], Iterable[InstanceId]]
+    ) -> None:
+        """Apply the operator's policy, off the critical path, until cancelled.
+
+        `undecided` gives the instances that are open or not durably decided: no mark passes them.
+        Ends where the journal has failed, or nothing is ever to be deleted.
+        """
+        if retention.is_empty:
+            return
+        counts: dict[str, int] = {}
+        async with self._flushing:
+            await _waited(lambda: counts.update(self._table.counts()))
+            for topic, count in counts.items():
+                retention.add(topic, count)
+            self._retention = retention
+        while True:
+            for topic in retention.next_topics():
+                try:
+                    while await self._retain(topic, undecided):  # noqa: ASYNC110 - others' turn
+                        await asyncio.sleep(0)
+                except JournalError:
+                    return
+                except sqlite3.Error:
+                    self.stats.flush_failures += 1
+                retention.add(topic, 0)
+            await asyncio.sleep(self._limits.retain_interval_ms / 1_000)
+
+    async def _retain(self, topic: str, undecided: Callable[[], Iterable[InstanceId]]) -> bool:
+        """Move one topic's mark by one step; whether there may be more to do at once."""
+        rule = self._retention.rule_of(topic)
+        limit = self._limits.delete_decisions_max
+        rows: list[tuple[int, int]] = []
+        async with self._flushing:
+            await _waited(lambda: rows.extend(self._table.oldest(topic, limit + 1)))
+            kept = [row for row in rows if row[0] >= self.low_water_mark(topic)]
+            mark = None
+            if rule is not None and kept == rows:
+                mark = choose_mark(
+                    rule,
+                    rows,
+                    spare=self._retention.spare_of(topic),
+                    now_s=int(time.time()),
+                    undecided_min=self._undecided_min(topic, undecided()),
+                )
+            if mark is not None:
+                await self._set_mark(MarkRecord(topic, mark))
+            elif kept == rows:
+                return False
+            await self._delete_below(topic)
+        return True
+
+    def _undecided_min(self, topic: str, undecided: Iterable[InstanceId]) -> int | None:
+        """The lowest height of the topic that no mark may pass."""
+        live = self.journal.live
+        waiting = (instance for instance, _ in live.pending_items())
+        heights = (
+            instance.height
+            for instance in chain(undecided, live.undecided(), waiting)
+            if instance.topic == topic
+        )
+        return min(heights, default=None)
+
+    async def _set_mark(self, mark: MarkRecord) -> None:
+        """Vote no more below it, from this moment; then make it durable; then tell who waits."""
+        self._marks[mark.topic] = mark.height
+        await self.journal.commit([mark])
+        for instance in list(self._awaited):
+            if self.is_below_mark(instance):
+                self._wake(instance)
+
+    async def _delete_below(self, topic: str) -> None:
+        """Delete some of what is below a topic's mark, which is journaled."""
+        mark = self.low_water_mark(topic)
+        limit = self._limits.delete_decisions_max
+        deleted: list[int] = []
+        await _waited(lambda: deleted.extend(self._table.delete_below(topic, mark, limit)))
+        self.journal.live.settle_mark(MarkRecord(topic, mark))
+        self._deleted_position = max([self._deleted_position, *deleted])
+        self._retention.add(topic, -len(deleted))
+        self.stats.deleted += len(deleted)
 
     async def aclose(self) -> None:
         """Move what SQLite takes, wait for what is under way, and give files and lock back."""
@@ -200,6 +298,7 @@ class NodeStore:
         """
         before = self.end
         try:
+            self._check_marks(records)
             self._check_decisions(records)
             await self._make_room()
             await self.journal.commit(records)
@@ -210,7 +309,9 @@ class NodeStore:
                 self._announce(records)
 
     def get(self, instance: InstanceId) -> Decision | None:
-        """The decision of an instance, or None."""
+        """The decision of an instance, or None; None where it is not kept any more."""
+        if self.is_below_mark(instance):
+            return None
         decision = self.journal.live.pending(instance) or self._recent.get(instance)
         if decision is None and not self.journal.live.is_open(instance):
             decision = self._table.get(instance)
@@ -244,7 +345,7 @@ class NodeStore:
 
     def list_topic(self, topic: str, from_height: int, limit: int) -> tuple[Decision, ...]:
         """At most `limit` decisions of a topic, by height from `from_height` on."""
-        from_height = min(max(from_height, 0), HEIGHT_MAX)
+        from_height = min(max(from_height, self.low_water_mark(topic)), HEIGHT_MAX)
         limit = min(max(limit, 0), self.end)
         found = {
             instance_of(DecisionRecord(decision)): decision
@@ -262,6 +363,19 @@ class NodeStore:
         """The position of the last decision; 0 when there is none. Also how many there are."""
         return self._settled + self.journal.live.pending_count
 
+    def low_water_mark(self, topic: str) -> int:
+        """The lowest height of the topic that is still kept; below it nothing is voted on."""
+        return self._marks.get(topic, 0)
+
+    def is_below_mark(self, instance: InstanceId) -> bool:
+        """Whether the instance is not kept any more."""
+        return instance.height < self._marks.get(instance.topic, 0)
+
+    @property
+    def deleted_position(self) -> int:
+        """The highest position that was deleted: before it, the feed has gaps."""
+        return self._deleted_position
+
     async def wait_for_decisions(self, after: int) -> int:
         """Wait until `end` is above `after`; returns it."""
         while self.end <= after:
@@ -269,8 +383,14 @@ class NodeStore:
         return self.end
 
     async def wait_for(self, instance: InstanceId) -> Decision:
-        """Wait until this instance is decided; others' decisions cost the waiter nothing."""
+        """Wait until this instance is decided; others' decisions cost the waiter nothing.
+
+        Raises:
+            BelowLowWaterMark: it is not kept any more.
+        """
         while (decision := self.get(instance)) is None:
+            if self.is_below_mark(instance):
+                raise BelowLowWaterMark(instance, self.low_water_mark(instance.topic))
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             waiting = self._awaited.setdefault(instance, set())
             waiting.add(waiter)
@@ -281,6 +401,14 @@ class NodeStore:
                 if not waiting and self._awaited.get(instance) is waiting:
                     del self._awaited[instance]
         return decision
+
+    def _check_marks(self, records: Sequence[Record]) -> None:
+        """Refuse a vote on what was given up, before it is written (DESIGN, retention)."""
+        if not self._marks:
+            return
+        for record in records:
+            if isinstance(record, VoteRecord) and self.is_below_mark(instance_of(record)):
+                raise InvariantViolation(f"a vote on {instance_of(record)}, below its topic's mark")
 
     def _check_decisions(self, records: Sequence[Record]) -> None:
         """Refuse a second, different decision before it is written."""
@@ -319,9 +447,7 @@ class NodeStore:
         if self._awaited:
             for record in records:
                 if isinstance(record, DecisionRecord):
-                    for waiter in self._awaited.pop(instance_of(record), ()):
-                        if not waiter.done():
-                            waiter.set_result(None)
+                    self._wake(instance_of(record))
         self._has_work.set()
         live, limits = self.journal.live, self._limits
         if (
@@ -329,6 +455,12 @@ class NodeStore:
             or live.pending_bytes >= limits.flush_bytes_max
         ):
             self._is_urgent.set()
+
+    def _wake(self, instance: InstanceId) -> None:
+        """Have those who wait for the instance look again."""
+        for waiter in self._awaited.pop(instance, ()):
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def _flush(self) -> bool:
         """Move one batch; returns whether SQLite took it."""
@@ -380,7 +512,14 @@ class NodeStore:
         for decision in batch:
             instance = instance_of(DecisionRecord(decision))
             self._table.note_stored(instance)
+            self._retention.add(instance.topic, 1)
             self._recent.put(instance, decision)
         self.stats.flushes += 1
         self.stats.flush_seconds_last = seconds
         self.stats.flush_seconds_max = max(seconds, self.stats.flush_seconds_max)
+
+
+async def _waited(work: Callable[[], object]) -> None:
+    """Run blocking work in a thread; a cancellation meanwhile is passed on when it has ended."""
+    if await in_thread(work):
+        raise asyncio.CancelledError
