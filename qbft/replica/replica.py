@@ -281,7 +281,7 @@ class Replica:
         return instance in self._open or instance in self._conclusions
 
     def undecided(self) -> Iterator[InstanceId]:
-        """The instances that are open or not durably decided here: no low-water mark passes them."""
+        """The instances that are open or not durably decided: no low-water mark passes them."""
         yield from self._open
         yield from self._conclusions.bare
         yield from self._conclusions.settling
@@ -440,14 +440,14 @@ class Replica:
                 self._asking.for_value_of(opened, peer, vote, self._now_ms)
         elif instance in self._conclusions:
             return
+        elif self._is_below_mark(instance):
+            self._held.forget(instance)
         elif instance in self._quarantined:
             if vote.type is MessageType.COMMIT:
                 self._held.add(peer, instance, vote)
                 self._open_by_vote(peer, instance, vote)
         elif instance not in self._held and self._is_concluded(instance):
             self._aftermath.hear(peer, vote, self._now_ms)
-        elif self._is_below_mark(instance):
-            self._held.forget(instance)
         else:
             self._held.add(peer, instance, vote)
             self._open_by_vote(peer, instance, vote)

@@ -9,6 +9,7 @@ import pytest
 
 from qbft.errors import ClusterError
 from qbft_server.config import NodeConfig
+from qbft_server.store.retention import RetentionRule
 
 FILE = """
 cluster = "../cluster.toml"
@@ -154,3 +155,46 @@ def test_a_token_is_never_shown(path: Path) -> None:
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     """Issue 2, bad input."""
     assert "cannot read the node file: No such file" in refusal(tmp_path / "node.toml")
+
+
+def with_retention(path: Path, *entries: str) -> None:
+    """Add entries of [[retention]]."""
+    path.write_text(FILE + "".join(f"\n[[retention]]\n{entry}\n" for entry in entries))
+
+
+def test_retention_is_by_topic_prefix(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Policies count decisions or age (DESIGN, retention); the environment gives them as JSON."""
+    with_retention(path, 'prefix = ""\nkeep_days = 0.5', 'prefix = "a/"\nkeep_decisions = 3')
+    rules = [entry.rule for entry in NodeConfig.load(path).retention]
+    assert rules == [
+        RetentionRule("", keep_seconds=43_200),
+        RetentionRule("a/", keep_decisions=3),
+    ]
+    monkeypatch.setenv("QBFT_RETENTION", '[{"prefix": "b", "keep_days": 1, "keep_decisions": 2}]')
+    assert [entry.rule for entry in NodeConfig.load(path).retention] == [
+        RetentionRule("b", 2, 86_400)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ('prefix = "a"', "needs keep_decisions, keep_days or both"),
+        ('prefix = "A"\nkeep_days = 1', "must be how a topic can begin"),
+        ("keep_days = 1", "prefix"),
+        ('prefix = "a"\nkeep_decisions = 0', "keep_decisions"),
+        ('prefix = "a"\nkeep_days = 0', "keep_days"),
+        ('prefix = "a"\nkeep_days = nan', "keep_days"),
+        ('prefix = "a"\nkeep_heights = 5', "keep_heights"),
+    ],
+)
+def test_a_wrong_retention_is_refused(path: Path, entry: str, says: str) -> None:
+    """Each mistake in one line that names it; heights are no policy."""
+    with_retention(path, entry)
+    assert says in refusal(path)
+
+
+def test_a_prefix_has_one_retention(path: Path) -> None:
+    """Two policies for the same topics cannot both hold."""
+    with_retention(path, *2 * ['prefix = "a"\nkeep_days = 1'])
+    assert "retention prefix 'a' is given twice" in refusal(path)

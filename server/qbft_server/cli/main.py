@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from qbft.errors import QbftError
-from qbft_server.cli import asking, chaos, operating, simulating
+from qbft_server.cli import asking, chaos, keeping, operating, simulating
 from qbft_server.cli.exits import ExitCode, exit_code_of, one_line
 
 EXIT_CODES = """Exit codes: 0 done · 1 the answer is no (not decided, not genuine, differs) ·
@@ -64,6 +64,7 @@ for _command in (
     operating.parity,
     operating.demo,
     chaos.chaos,
+    keeping.abandon,
 ):
     app.command()(_command)
 app.command("list")(asking.list_)

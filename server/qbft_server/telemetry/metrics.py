@@ -90,6 +90,10 @@ class _Parts(Collector):
                 "Times decisions were synced in SQLite, each one fsync.",
                 self._store.stats.flushes,
             ),
+            "qbft_decisions_deleted": (
+                "Decisions deleted because retention keeps them no longer.",
+                self._store.stats.deleted,
+            ),
             "qbft_journal_records": ("Records in these commits.", journal.stats.records),
             "qbft_journal_bytes": ("Bytes written to the journal.", journal.stats.bytes_written),
         }
