@@ -1,4 +1,4 @@
-"""Commands about what a node keeps: abandon."""
+"""Commands about what a node keeps: backup, restore, abandon."""
 
 from __future__ import annotations
 
@@ -14,6 +14,44 @@ from qbft_server.cli.output import print_facts, print_json
 NodeFileArgument = Annotated[
     Path, typer.Argument(envvar="QBFT_CONFIG", help="The node's file (node.toml).")
 ]
+
+
+def backup(
+    config: NodeFileArgument,
+    file: Annotated[Path, typer.Argument(help="A new file.")],
+    json: JsonOption = False,
+) -> None:
+    """Copy a node's decisions, with their certificates, into a file; the node may run meanwhile."""
+    from qbft_server.config import NodeConfig
+    from qbft_server.store.upkeep import back_up_decisions
+
+    count = back_up_decisions(NodeConfig.load(config).data, file)
+    if json:
+        print_json({"file": str(file), "decisions": count})
+    else:
+        print_facts({"file": file, "decisions": count})
+
+
+def restore(
+    config: NodeFileArgument,
+    file: Annotated[Path, typer.Argument(help="What `qbft backup` has made, at any node.")],
+    json: JsonOption = False,
+) -> None:
+    """Put a backup's decisions into the new store of a node, right after `init --replace`.
+
+    Every certificate is verified. Votes are in no backup: the node asks its peers before it votes.
+    """
+    from qbft_server.config import NodeConfig
+    from qbft_server.store.upkeep import restore_decisions
+
+    settings = NodeConfig.load(config)
+    cluster, _ = settings.load_cluster()
+    restoring = restore_decisions(settings.data, file, cluster.roster, settings.validator)
+    count = asyncio.run(restoring)
+    if json:
+        print_json({"data": str(settings.data), "decisions": count})
+    else:
+        print_facts({"data directory": settings.data, "decisions": count})
 
 
 def abandon(

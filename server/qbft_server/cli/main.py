@@ -64,6 +64,8 @@ for _command in (
     operating.parity,
     operating.demo,
     chaos.chaos,
+    keeping.backup,
+    keeping.restore,
     keeping.abandon,
 ):
     app.command()(_command)

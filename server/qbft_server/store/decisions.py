@@ -14,7 +14,7 @@ import os
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ TOPICS_KEPT_MAX = 4_096
 """Topics whose highest stored height is remembered, so that a higher one costs no query."""
 _APPLICATION_ID = 0x51424654  # "QBFT"
 _BUSY_MS = 20  # nobody else writes; should somebody, the event loop must not wait for long
+_ROWS_AT_ONCE = 256
 _SINCE_2 = """
 CREATE TABLE marks (topic TEXT PRIMARY KEY, height INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE reached (last_position INTEGER NOT NULL, deleted_position INTEGER NOT NULL);
@@ -149,6 +150,71 @@ class DecisionTable:
         except sqlite3.Error as error:
             raise DecisionsError(f"cannot open {path}: {error}") from error
         return cls(path, reader, writer)
+
+    @staticmethod
+    def copy(source: Path, target: Path) -> None:
+        """Copy a table, which may be in use, into a new file, as it is at one moment.
+
+        Raises:
+            DecisionsError: there is none, or a file is there already, or the disk refuses.
+        """
+        with contextlib.closing(DecisionTable.open(source)):
+            pass  # it says what is wrong with the source
+        try:
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise DecisionsError(f"cannot make {target}: {error.strerror}") from error
+        try:
+            with (
+                contextlib.closing(_connect(source)) as live,
+                contextlib.closing(_connect(target)) as copy,
+            ):
+                live.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")
+                found = copy.execute("PRAGMA integrity_check").fetchone()[0]
+            if found != "ok":
+                raise DecisionsError(f"{source} is damaged: {found}")
+        except (sqlite3.Error, DecisionsError) as error:
+            target.unlink(missing_ok=True)
+            raise DecisionsError(f"cannot copy {source}: {error}") from error
+
+    @property
+    def cluster_id(self) -> bytes:
+        """The cluster whose decisions these are."""
+        return bytes(self._query("SELECT cluster_id FROM store", ())[0][0])
+
+    def everything(self) -> Iterator[Decision]:
+        """All decisions, in their order.
+
+        Raises:
+            DecisionsError: one of them cannot be read.
+        """
+        try:
+            cursor = self._reader.execute("SELECT decision FROM decisions ORDER BY position")
+            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+                for row in rows:
+                    yield _decode(row[0])
+        except sqlite3.Error as error:
+            raise DecisionsError(f"cannot read {self._path}: {error}") from error
+
+    def restore(self, decisions: Iterable[Decision], marks: Mapping[str, int]) -> int:
+        """Fill an empty table, all or nothing, synced when this returns; gives how many there are.
+
+        Raises:
+            DecisionsError: the disk refuses; and what `decisions` raises.
+        """
+        position = self.begin()
+        try:
+            for decision in decisions:
+                position += 1
+                self.insert(position, (decision,))
+            self._writer.executemany("INSERT INTO marks VALUES (?, ?)", list(marks.items()))
+            self.commit()
+        except sqlite3.Error as error:
+            raise DecisionsError(f"cannot write {self._path}: {error}") from error
+        finally:
+            self.abandon()
+        return position
 
     def check_owner(self, cluster_id: bytes, validator: int, store_id: bytes) -> None:
         """See that the table belongs to this cluster, validator and journal.

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -164,6 +164,23 @@ class NodeStore:
             store = cls(journal, table, limits)
             undo.pop_all()
         return store
+
+    def restore(self, decisions: Iterable[Decision], marks: Mapping[str, int]) -> int:
+        """Take over the decisions and marks of a backup, all or none; blocks, in no running node.
+
+        Only a store that has never held a vote or a decision does: what is taken over must not
+        meet what was decided here, and a node with votes of its own needs no backup. Gives how
+        many decisions there are.
+
+        Raises:
+            QbftError: this one has; or the disk refuses; or whatever `decisions` raises.
+        """
+        if self.next_sequence != 1 or self.end or self._marks or self.journal.live.open_count:
+            raise DecisionsError(
+                "this store has been used: restore right after `qbft init --replace`, before the "
+                "node is started"
+            )
+        return self._table.restore(decisions, marks)
 
     async def run(self) -> None:
         """Move decisions into SQLite, in batches, off the critical path, until cancelled."""
