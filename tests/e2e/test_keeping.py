@@ -1,0 +1,159 @@
+"""What real nodes keep: retention with its marks, backup while they run, restore."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+from e2e.crash_cluster import (
+    FAST,
+    SECONDS,
+    TOPIC,
+    cluster_with_faults,
+    decided_everywhere,
+    has_decided,
+    stop_and_audit,
+)
+from e2e.service_clients import proposal, question, stub_of
+from grpc import aio
+
+from qbft.client import BelowMark, Client
+from qbft.wire.v1 import decision_pb2 as pb
+from qbft_server.local import LocalCluster
+
+pytestmark = pytest.mark.e2e
+
+VICTIM = 1
+KEEP_THREE = {"QBFT_RETENTION": f'[{{"prefix": "{TOPIC}", "keep_decisions": 3}}]'}
+
+
+async def qbft(*arguments: str | Path) -> tuple[int, str]:
+    """Run a command; gives its exit code and what it said."""
+    command = [sys.executable, "-m", "qbft_server.cli", *map(str, arguments)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+async def until_mark(cluster: LocalCluster, node: int, height: int) -> None:
+    """Wait until a node keeps the topic from this height on."""
+    async with stub_of(cluster, node) as stub, asyncio.timeout(SECONDS):
+        while True:
+            reply = await stub.GetDecision(question(TOPIC, 0), timeout=SECONDS, wait_for_ready=True)
+            if reply.low_water_mark == height:
+                assert reply.state == pb.DECISION_STATE_BELOW_MARK
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_below_the_mark_a_node_says_where_it_is(tmp_path: Path) -> None:
+    """SCENARIOS K28: reads, proposals and watches, before and after a restart; nothing runs again.
+
+    What is above the mark is decided and read as ever.
+    """
+    async with cluster_with_faults(tmp_path, {}, KEEP_THREE) as cluster:
+        async with Client(cluster.cluster) as client:
+            await client.propose(TOPIC, 0, b"0", timeout=SECONDS)
+            async with stub_of(cluster, VICTIM) as stub:
+                everything = stub.WatchAll(pb.WatchAllRequest(), timeout=SECONDS)
+                cursor = (await everything.read()).cursor
+            await _propose(client, range(1, 10))
+        for node in range(4):
+            await until_mark(cluster, node, 7)
+        await cluster.kill(VICTIM)
+        await cluster.start(VICTIM)
+        await until_mark(cluster, VICTIM, 7)
+        async with stub_of(cluster, VICTIM) as stub:
+            with pytest.raises(aio.AioRpcError) as refused:
+                await stub.Propose(proposal(TOPIC, 6, b"again"), timeout=SECONDS)
+            assert refused.value.code() is grpc.StatusCode.OUT_OF_RANGE
+            assert "from height 7 on" in str(refused.value.details())
+            watch = stub.Watch(pb.WatchRequest(topic=TOPIC, from_height=6), timeout=SECONDS)
+            with pytest.raises(aio.AioRpcError) as ended:
+                await watch.read()
+            assert ended.value.code() is grpc.StatusCode.OUT_OF_RANGE
+            stale = stub.WatchAll(pb.WatchAllRequest(cursor=cursor), timeout=SECONDS)
+            with pytest.raises(aio.AioRpcError) as gone:
+                await stale.read()
+            assert gone.value.code() is grpc.StatusCode.OUT_OF_RANGE
+            kept = stub.WatchAll(pb.WatchAllRequest(), timeout=SECONDS)
+            heights = [(await kept.read()).decision.instance.height for _ in range(3)]
+            assert sorted(heights) == [7, 8, 9]
+            page = await stub.ListDecisions(pb.ListDecisionsRequest(topic=TOPIC), timeout=SECONDS)
+            assert [d.instance.height for d in page.decisions] == [7, 8, 9]
+        async with Client(cluster.cluster) as client:
+            with pytest.raises(BelowMark):
+                await client.get(TOPIC, 6)
+            assert (await client.propose(TOPIC, 10, b"10", timeout=SECONDS)).value == b"10"
+        await stop_and_audit(cluster)
+
+
+async def test_a_backup_of_one_node_restores_another(tmp_path: Path) -> None:
+    """Issue 4: taken while clients propose; a lost disk comes back from it, without votes (W7).
+
+    Alone, with its peers down, the restored node serves what the backup had; with them it asks what
+    it may have voted on, and votes again.
+    """
+    file = tmp_path / "decisions.sqlite3"
+    async with cluster_with_faults(tmp_path, {}) as cluster:
+        async with Client(cluster.cluster) as client:
+            for height in range(20):
+                await client.propose(TOPIC, height, b"%d" % height, timeout=SECONDS)
+            await asyncio.sleep(0.5)  # the decisions of the last moment are not in a backup
+            proposing = asyncio.create_task(_propose(client, range(20, 40)))
+            code, said = await qbft("backup", cluster.directory / "node-0" / "node.toml", file)
+            assert code == 0, said
+            await proposing
+        assert file.stat().st_mode & 0o777 == 0o600
+        node_file = cluster.directory / f"node-{VICTIM}" / "node.toml"
+        code, said = await qbft("restore", node_file, file)
+        assert (code, "in use by another process" in said) == (5, True), said
+        await asyncio.gather(*(cluster.stop(node) for node in range(4)))
+        code, said = await qbft("restore", node_file, file)
+        assert (code, "this store has been used" in said) == (5, True), said
+        assert (await qbft("init", "--replace", node_file))[0] == 0
+        code, said = await qbft("restore", node_file, file)
+        assert code == 0, said
+        await cluster.start(VICTIM)
+        for height in range(20):
+            assert await has_decided(cluster, VICTIM, height) == b"%d" % height
+        await cluster.start(*(node for node in range(4) if node != VICTIM))
+        await cluster.wait_until_ready()
+        assert await decided_everywhere(cluster, 39) == {b"39"}
+        await stop_and_audit(cluster)
+
+
+async def _propose(client: Client, heights: range) -> None:
+    for height in heights:
+        await client.propose(TOPIC, height, b"%d" % height, timeout=SECONDS)
+
+
+async def test_a_backup_that_proves_nothing_is_refused(tmp_path: Path) -> None:
+    """Of another cluster, changed, or no backup at all: nothing of it is taken."""
+    file = tmp_path / "decisions.sqlite3"
+    async with cluster_with_faults(tmp_path, {}) as cluster:
+        async with Client(cluster.cluster) as client:
+            await client.propose(TOPIC, 1, b"precious", timeout=SECONDS)
+            await client.propose(TOPIC, 2, b"more", timeout=SECONDS)
+        assert await decided_everywhere(cluster, 2) == {b"more"}
+        await asyncio.gather(*(cluster.stop(node) for node in range(4)))
+        code, said = await qbft("backup", cluster.directory / "node-0" / "node.toml", file)
+        assert (code, "2" in said) == (0, True), said
+        assert (await qbft("backup", cluster.directory / "node-0" / "node.toml", file))[0] == 5
+        node_file = cluster.directory / f"node-{VICTIM}" / "node.toml"
+        assert (await qbft("init", "--replace", node_file))[0] == 0
+        forged = tmp_path / "forged.sqlite3"
+        forged.write_bytes(file.read_bytes().replace(b"precious", b"tampered"))
+        garbage = tmp_path / "garbage.sqlite3"
+        garbage.write_bytes(b"nothing of the kind" * 1_000)
+        for wrong in (forged, garbage, tmp_path / "missing"):
+            code, said = await qbft("restore", node_file, wrong)
+            assert code != 0
+            assert "Traceback" not in said, said
+        other = LocalCluster.create(tmp_path / "other", environment=FAST)
+        code, said = await qbft("restore", other.directory / "node-0" / "node.toml", file)
+        assert (code, "of another cluster" in said) == (5, True), said
+        assert (await qbft("restore", node_file, file))[0] == 0
