@@ -26,6 +26,7 @@ from qbft.transport import Batch, Frame
 
 if TYPE_CHECKING:
     from qbft.core import InstanceId
+    from qbft.decision import Decision
     from qbft.sim.byzantine import Behaviour
     from qbft.sim.world import World
 
@@ -305,9 +306,10 @@ class Node:
         if self._replica is None or self._driver is None:
             return
         try:
-            self._replica.propose(proposal, self._world.agenda.now_ms)
+            deciding = self._replica.propose(proposal, self._world.agenda.now_ms)
         except (ProposalConflict, Busy, JournalError):
             return
+        deciding.add_done_callback(_look_at)
         self._driver.wake()
 
     @property
@@ -331,3 +333,9 @@ class Node:
                 self._world.concluded(self, record.decision)
             elif isinstance(record, QuarantineRecord) and self._world.is_correct(self):
                 raise Violation(f"I11: node {self.place} met a bug of its engine: {record.reason}")
+
+
+def _look_at(deciding: asyncio.Future[Decision]) -> None:
+    """Be the client that reads its answer, whatever it is."""
+    if not deciding.cancelled():
+        deciding.exception()
