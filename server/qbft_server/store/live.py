@@ -114,9 +114,11 @@ class LiveRecords:
         """Whether it is of those that are not kept, and not voted on again."""
         return instance.height < self.marks.get(instance.topic, 0)
 
-    def undecided(self) -> Iterator[InstanceId]:
-        """Instances that no mark may pass: undecided, with records, and not abandoned."""
-        return (instance for instance, entry in self._open.items() if not entry.is_abandoned)
+    def undecided(self, topic: str) -> Iterator[InstanceId]:
+        """A topic's instances that no mark may pass: undecided, with records, not abandoned."""
+        for instance, entry in self._open.items():
+            if instance.topic == topic and not entry.is_abandoned:
+                yield instance
 
     @property
     def pending_marks(self) -> list[MarkRecord]:

@@ -16,6 +16,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -234,13 +235,11 @@ class NodeStore:
             kept = [row for row in rows if row[0] >= self.low_water_mark(topic)]
             mark = None
             if rule is not None and kept == rows:
-                mark = choose_mark(
-                    rule,
-                    rows,
-                    spare=self._retention.spare_of(topic),
-                    now_s=int(time.time()),
-                    undecided_min=self._undecided_min(topic, undecided()),
-                )
+                spare, now_s = self._retention.spare_of(topic), int(time.time())
+                choose = partial(choose_mark, rule, rows, spare=spare, now_s=now_s)
+                mark = choose(undecided_min=None)
+                if mark is not None:  # only then it is worth asking what is in the way
+                    mark = choose(undecided_min=self._undecided_min(topic, undecided()))
             if mark is not None:
                 await self._set_mark(MarkRecord(topic, mark))
             elif kept == rows:
@@ -254,7 +253,7 @@ class NodeStore:
         waiting = (instance for instance, _ in live.pending_items())
         heights = (
             instance.height
-            for instance in chain(undecided, live.undecided(), waiting)
+            for instance in chain(undecided, live.undecided(topic), waiting)
             if instance.topic == topic
         )
         return min(heights, default=None)

@@ -32,9 +32,8 @@ async def abandon_instances(
             used, or is in use.
     """
     async with contextlib.aclosing(NodeStore.open(directory, cluster_id, validator)) as store:
-        undecided = set(store.journal.live.undecided())
         for instance in instances:
-            if instance not in undecided:
+            if instance not in store.journal.live.undecided(instance.topic):
                 raise QbftError(f"{instance}: {_why_not(store, instance)}; nothing was changed")
         await store.commit([QuarantineRecord(i, ABANDONED, abandoned=True) for i in instances])
 

@@ -376,7 +376,7 @@ async def test_the_operator_gives_instances_up_by_name(directory: Path) -> None:
     with pytest.raises(QbftError, match="given up before"):
         await abandon_instances(directory, CLUSTER, VALIDATOR, [instance(1)])
     async with keeping(directory) as store:
-        assert list(store.journal.live.undecided()) == [instance(2)]
+        assert list(store.journal.live.undecided(TOPIC)) == [instance(2)]
         assert list(store.recover())[-1] == QuarantineRecord(instance(1), ABANDONED, abandoned=True)
         await store.commit([MarkRecord(TOPIC, 2)])
     with pytest.raises(QbftError, match="low-water mark, which is 2"):
