@@ -21,7 +21,16 @@ _LOG_LINES_SHOWN = 5
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of a process so far, all its threads together."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return _processor_seconds(Path(f"/proc/{pid}/stat"))
+
+
+def main_thread_cpu_seconds(pid: int) -> float:
+    """User and system time of a process's first thread so far."""
+    return _processor_seconds(Path(f"/proc/{pid}/task/{pid}/stat"))
+
+
+def _processor_seconds(stat: Path) -> float:
+    fields = stat.read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
