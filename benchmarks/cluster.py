@@ -31,6 +31,7 @@ from side_by_side import etcd, raft_in_python
 from side_by_side.etcd import Etcd
 from side_by_side.load import HEIGHT_BYTES, Stretch, System, measure
 from side_by_side.ours import UNARY, Ours
+from side_by_side.processes import INTERRUPTED
 from side_by_side.raft_in_python import RaftInPython
 from side_by_side.report import Table, lines, medians, plot, ratio_lines, ratios
 
@@ -236,6 +237,8 @@ def main() -> int:
             raise
         print(f"error: {cause}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 

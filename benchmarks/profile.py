@@ -28,7 +28,7 @@ import uvloop
 from flame import draw
 from side_by_side.load import Source
 from side_by_side.ours import STREAM, UNARY, RunningOurs
-from side_by_side.processes import cpu_seconds, main_thread_cpu_seconds
+from side_by_side.processes import INTERRUPTED, cpu_seconds, main_thread_cpu_seconds
 from stages import LOOP, STAGES, Sample, by_stage, read_samples
 
 from qbft.errors import QbftError, first_of
@@ -199,6 +199,8 @@ def main() -> int:
             raise
         print(f"error: {cause}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 

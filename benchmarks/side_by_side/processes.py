@@ -13,6 +13,9 @@ from typing import Self
 
 from qbft.errors import QbftError
 
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C ended."""
+
 STOP_SECONDS = 10.0
 READY_SECONDS = 30.0
 _POLL_SECONDS = 0.05

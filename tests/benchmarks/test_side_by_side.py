@@ -6,10 +6,14 @@ import asyncio
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from benchmark_scripts import load_benchmark, run_benchmark
+from benchmark_scripts import BENCHMARKS, load_benchmark, run_benchmark
 from side_by_side.etcd import encode_put
 from side_by_side.load import Source, Stretch, Usage, by_workers
 from side_by_side.processes import Children, cpu_seconds, free_ports
@@ -160,6 +164,49 @@ async def test_a_process_that_ends_is_told_and_none_is_left(tmp_path: Path) -> N
     with pytest.raises(FileNotFoundError):
         cpu_seconds(pids[0])
     assert len(set(free_ports(9))) == 9
+
+
+@pytest.mark.real_clock
+async def test_who_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
+    """Ctrl-C cancels: a process is gone before the block is."""
+    pids: list[int] = []
+    started = asyncio.Event()
+
+    async def hold() -> None:
+        async with Children() as children:
+            await children.start(["sleep", "60"], tmp_path / "sleeper.log")
+            pids.extend(children.pids)
+            started.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(hold())
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(FileNotFoundError):
+        cpu_seconds(pids[0])
+
+
+@pytest.mark.e2e
+def test_an_interrupted_benchmark_leaves_no_process() -> None:
+    """Ctrl-C in the middle: no node is left, no traceback, the exit code says so."""
+    command = [sys.executable, str(BENCHMARKS / "cluster.py"), "--seconds", "60"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+            deadline = time.monotonic() + 60
+            while len(nodes := children.read_text().split()) < 4:
+                assert running.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            running.send_signal(signal.SIGINT)
+            _, told = running.communicate(timeout=60)
+        finally:
+            running.kill()
+    assert running.returncode == 130
+    assert "Traceback" not in told
+    assert not [node for node in nodes if Path(f"/proc/{node}").exists()]
 
 
 @pytest.mark.e2e
