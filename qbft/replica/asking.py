@@ -68,10 +68,11 @@ class Asking:
         self._outbox.to(peer).wanted_decisions[instance] = None
 
     def for_progress(self, opened: OpenInstance) -> None:
-        """Ask a peer, each round another, whether an instance that got stuck is decided (U3)."""
+        """Ask a peer, each time another, whether an instance that got stuck is decided (U3)."""
         if self._peers:
             peers = sorted(self._peers)
-            self.for_decision(peers[opened.round % len(peers)], opened.instance)
+            self.for_decision(peers[opened.next_asked % len(peers)], opened.instance)
+            opened.next_asked += 1
 
     def for_value(self, instance: InstanceId, digest: bytes, peer: int, now_ms: int) -> None:
         """Ask a peer for a value's bytes, unless somebody has just been asked for them."""

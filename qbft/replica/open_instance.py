@@ -92,6 +92,9 @@ class OpenInstance:
         self._unsolicited: dict[int, int] = {}
         self._unjustified: Message | None = None
         self._heard: dict[tuple[int, MessageType], tuple[int, Message]] = {}
+        self._is_ahead = False
+        self.next_asked = 2
+        """Tells whom to ask next how it stands: each time it is stuck another peer."""
 
     # --- beginning and end ------------------------------------------------------------------------
 
@@ -156,7 +159,7 @@ class OpenInstance:
             self._log_tab.take_back(message)
             return False
         if message.round > 1:
-            self._note_heard(sender, message)
+            self._note_heard(sender, message, now_ms)
             if message.round > self.round:
                 self._note_kept(sender, kept=self._later.keep(sender, message))
         if message.type is MessageType.COMMIT:
@@ -188,7 +191,7 @@ class OpenInstance:
         """Take a message that had to wait, as it would have been taken when it came."""
         (self.take if sender == message.source else self.take_again)(sender, message, now_ms)
 
-    def _note_heard(self, sender: int, message: Message) -> None:
+    def _note_heard(self, sender: int, message: Message, now_ms: int) -> None:
         """Remember the newest vote of each source and type, to be handed on (U9).
 
         Nothing is handed on before a round timer has expired, and then votes of round 1 are past.
@@ -200,6 +203,8 @@ class OpenInstance:
         self._heard[key] = (sender, message)
         if self.relays:
             self.unrelayed.append((sender, message))
+        if self._is_ahead and self._has_company(self.round):
+            self._start_timer(self.round, now_ms)
 
     def heard_from(self, source: int) -> tuple[Message, ...]:
         """The votes of a source that the engine or the collector holds, in no certain order."""
@@ -253,7 +258,10 @@ class OpenInstance:
             self.take_held(sender, message, now_ms)
 
     def expire(self, now_ms: int) -> None:
-        """Let the round timer run out."""
+        """Let the round timer run out; one that waits for company looks about itself, and waits."""
+        if self._is_ahead:
+            self.deadline_ms = now_ms + self._limits.resend_ms
+            return
         self.deadline_ms = None
         self._feed(TimerExpired(), now_ms)
 
@@ -357,7 +365,7 @@ class OpenInstance:
                 case Broadcast(message):
                     self._cast(message, inputs, now_ms)
                 case StartTimer(round_):
-                    self.deadline_ms = self._timer.deadline_ms(round_, now_ms)
+                    self._start_timer(round_, now_ms)
                 case StopTimer():
                     self.deadline_ms = None
                 case RoundChanged(_, round_, _):
@@ -372,6 +380,24 @@ class OpenInstance:
                     self._unjustified = message
                 case _:
                     pass
+
+    def _start_timer(self, round_: int, now_ms: int) -> None:
+        """Start the round's timer, after round 1 only once a quorum is in it or beyond.
+
+        Rounds that have grown to their cap do not overlap by themselves: at most F nodes that are
+        ahead, which pull nobody along, would stay ahead for ever. All others are bound to follow,
+        for the hindmost correct node always knows a quorum that is as far as it is.
+        """
+        self._is_ahead = round_ > 1 and not self._has_company(round_)
+        if self._is_ahead:
+            self.deadline_ms = now_ms + self._limits.resend_ms
+        else:
+            self.deadline_ms = self._timer.deadline_ms(round_, now_ms)
+
+    def _has_company(self, round_: int) -> bool:
+        """Whether a quorum, this node included, has shown that it is in this round or beyond."""
+        there = {key[0] for key, (_, vote) in self._heard.items() if vote.round >= round_}
+        return len(there | {self._validator}) >= self._definition.quorum
 
     def _cast(self, message: Message, inputs: deque[Input], now_ms: int) -> None:
         """Pass the guard, remember the vote for the end of the turn, and loop it back."""

@@ -171,11 +171,16 @@ def test_what_is_current_is_sent_and_nothing_else() -> None:
     rig = voting_rig()
     rig.receive(0, own_section(vote(PREPARE, 0, V)))
     rig.receive(2, own_section(vote(PREPARE, 2, V)))
-    rig.wait(1_000 + 2_000)
+    rig.wait(1_000)
+    rig.receive(0, own_section(round_change(0, 2)))
+    rig.receive(2, own_section(round_change(2, 2)))
+    rig.wait(2_000)
     assert [k for k in kinds(rig.turns) if k[1] <= 3] == [
         ("PREPARE", 1),
         ("COMMIT", 1),
         ("ROUND_CHANGE", 2),
+        ("PRE_PREPARE", 2),
+        ("PREPARE", 2),
         ("ROUND_CHANGE", 3),
     ]
     rig.replica.link_up(3, rig.now)

@@ -431,6 +431,13 @@ MUTANTS = [
         "                self._collector.add(message)",
     ),
     Mutant(
+        "rounds-never-meet",
+        "timers at their cap: at most F nodes that are ahead never wait for the others",
+        OPEN,
+        "        self._is_ahead = round_ > 1 and not self._has_company(round_)",
+        "        self._is_ahead = False",
+    ),
+    Mutant(
         "no-relay",
         "D28: votes of others are not handed on",
         REPLICA,

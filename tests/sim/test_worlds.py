@@ -23,7 +23,7 @@ from qbft.sim.plan import Crash, DiskRestored, Liar, Partition, Plan, SlowType, 
 from qbft.sim.swarm import Tally, draw, run_seeds
 from qbft.sim.world import Event, World
 
-FIRST_SEED = 140
+FIRST_SEED = 0
 SEEDS = 200
 PIECES = 10
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
@@ -129,7 +129,7 @@ def test_the_same_seed_gives_the_same_run_in_every_process() -> None:
 
 def test_watching_a_run_does_not_change_it() -> None:
     """A story or a digest is a bystander: the run is the same without them."""
-    for seed in range(5, 15):
+    for seed in range(10):
         plain = World(draw(seed, 4)).run()
         watched = World(draw(seed, 4), traced=True, story=[]).run()
         assert replace(watched, digest="") == plain
