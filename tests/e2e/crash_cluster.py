@@ -116,6 +116,18 @@ async def has_decided(
     return reply.decision.value if reply.state == pb.DECISION_STATE_DECIDED else None
 
 
+async def has_open(cluster: LocalCluster, node: int, height: int) -> None:
+    """Wait until one node, just started, works on an instance."""
+    async with stub_of(cluster, node) as stub, asyncio.timeout(SECONDS):
+        while True:
+            reply = await stub.GetDecision(
+                question(TOPIC, height), timeout=SECONDS, wait_for_ready=True
+            )
+            if reply.state != pb.DECISION_STATE_UNKNOWN:
+                return
+            await asyncio.sleep(0.02)
+
+
 async def reach_round(cluster: LocalCluster, node: int, height: int, round_: int) -> None:
     """Wait until a node has voted in a round as high as this."""
     async with asyncio.timeout(SECONDS):
