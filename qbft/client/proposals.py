@@ -82,6 +82,7 @@ class ProposalStream:
             failed = error
         finally:
             self._running = None
+            unsent.end()
             for replied in self._waiting.values():
                 if not replied.done():
                     replied.set_exception(failed)
@@ -99,10 +100,16 @@ class _Unsent:
     def __init__(self) -> None:
         self._proposals: OrderedDict[int, messages_pb2.Proposal] = OrderedDict()
         self._some = asyncio.Event()
+        self._has_ended = False
 
     def put(self, identity: int, proposal: messages_pb2.Proposal) -> None:
         """Let a proposal wait until the node reads."""
         self._proposals[identity] = proposal
+        self._some.set()
+
+    def end(self) -> None:
+        """Let `requests` end: the stream is over, and gRPC waits for no more of them."""
+        self._has_ended = True
         self._some.set()
 
     def drop(self, identity: int) -> None:
@@ -110,11 +117,12 @@ class _Unsent:
         self._proposals.pop(identity, None)
 
     async def requests(self) -> AsyncIterator[pb.ProposeStreamRequest]:
-        """Whatever waits, one at a time as gRPC takes it; gRPC cancels it with the call."""
-        while True:
-            while not self._proposals:
+        """Whatever waits, one at a time as gRPC takes it, until the stream is over."""
+        while not self._has_ended:
+            if not self._proposals:
                 self._some.clear()
                 await self._some.wait()
+                continue
             identity, proposal = self._proposals.popitem(last=False)
             yield pb.ProposeStreamRequest(id=identity, proposal=proposal)
 

@@ -13,7 +13,7 @@ from qbft_server.chaos.checker import Promise
 
 pytestmark = pytest.mark.e2e
 
-SEED = 2354
+SEED = 332
 """Whose first episodes kill, wipe, lose, halve, pause, take a disk away and kill all at once."""
 
 SECONDS = 400.0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 from client_parts import INSTANCE, client_tasks, until
 from pretend_cluster import TOPIC, at_first, decides, gives, pretend_cluster, says
+
+from qbft.client.proposals import _Unsent
 
 pytestmark = pytest.mark.real_clock
 
@@ -49,3 +52,13 @@ async def test_leaving_many_proposals_leaves_nothing_behind() -> None:
             break
         await proposing.aclose()
         await until(lambda: not client_tasks())
+
+
+async def test_the_requests_of_a_stream_that_is_over_end() -> None:
+    """DESIGN, async: gRPC's task that reads them waits for nothing that will never come."""
+    unsent = _Unsent()
+    reading = asyncio.create_task(anext(unsent.requests(), None))
+    await asyncio.sleep(0)
+    assert not reading.done()
+    unsent.end()
+    assert await reading is None

@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from qbft.errors import BelowLowWaterMark, Busy, ProposalConflict, QbftError
+from qbft.errors import BelowLowWaterMark, Busy, JournalError, ProposalConflict, QbftError
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -82,5 +82,7 @@ def refusal_of(error: QbftError) -> Refusal:
             return Refusal(grpc.StatusCode.OUT_OF_RANGE, str(error))
         case Busy():
             return full(error.what, error.retry_ms)
+        case JournalError():
+            return Refusal(grpc.StatusCode.UNAVAILABLE, f"{error}; ask another node")
         case _:
             return Refusal(grpc.StatusCode.FAILED_PRECONDITION, str(error))

@@ -14,6 +14,7 @@ from qbft.core import InstanceId, Message, MessageType, Proof
 from qbft.crypto.certificate import Certificate
 from qbft.crypto.signing import BatchHeader, VoteSignature
 from qbft.decision import Decision
+from qbft.errors import JournalError
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.parts import NodeParts
 from qbft_server.services.decision import (
@@ -24,7 +25,7 @@ from qbft_server.services.decision import (
     DecisionService,
     _reply,
 )
-from qbft_server.services.refusal import invalid
+from qbft_server.services.refusal import invalid, refusal_of
 from qbft_server.services.replies import (
     STREAM_IN_FLIGHT_MAX,
     STREAM_WAITING_BYTES_MAX,
@@ -210,3 +211,10 @@ async def test_replies_of_a_stream_say_what_became_of_each() -> None:
     failed = _reply(7, invalid("why")).failure
     assert (failed.code, failed.message) == (grpc.StatusCode.INVALID_ARGUMENT.value[0], "why")
     assert _reply(8, decided(1, 3)).decision.instance.height == 1
+
+
+def test_a_node_whose_journal_failed_sends_clients_elsewhere() -> None:
+    """SCENARIOS K23: UNAVAILABLE, for other nodes take the proposal; FAILED_PRECONDITION is final."""
+    refusal = refusal_of(JournalError("this node has stopped voting: its journal failed"))
+    assert refusal.code is grpc.StatusCode.UNAVAILABLE
+    assert "ask another node" in refusal.message
