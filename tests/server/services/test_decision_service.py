@@ -214,7 +214,7 @@ async def test_replies_of_a_stream_say_what_became_of_each() -> None:
 
 
 def test_a_node_whose_journal_failed_sends_clients_elsewhere() -> None:
-    """SCENARIOS K23: UNAVAILABLE, for other nodes take the proposal; FAILED_PRECONDITION is final."""
+    """SCENARIOS K23: UNAVAILABLE, for other nodes take it; FAILED_PRECONDITION would be final."""
     refusal = refusal_of(JournalError("this node has stopped voting: its journal failed"))
     assert refusal.code is grpc.StatusCode.UNAVAILABLE
     assert "ask another node" in refusal.message
