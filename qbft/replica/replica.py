@@ -272,7 +272,7 @@ class Replica:
         if self._lost_votes.why_not is not None:
             raise JournalError(self._lost_votes.why_not)
         if proposal.instance in self._quarantined:
-            raise QbftError(f"instance {proposal.instance} is quarantined after an internal error")
+            raise JournalError(f"this node does not vote in {proposal.instance}")
         if not self._is_authorised(proposal):
             raise QbftError(f"the proposer may not propose for topic {proposal.instance.topic}")
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 from qbft.core import InstanceId, Message, MessageType, Value, max_faulty, quorum
 from qbft.decision import Decision
 
+Content = tuple[Value | None, int, Value | None]
+"""A vote's value, and what it says is prepared."""
+
 
 class Violation(AssertionError):  # noqa: N818 - named for what it is
     """A property that must hold does not; the message names it."""
@@ -35,13 +38,14 @@ class Oracle:
         self._is_valid = is_valid
         self._honest = frozenset(honest)
         self._proposed: dict[InstanceId, set[bytes]] = {}
-        self._votes: dict[tuple[object, int, MessageType, int], tuple[object, ...]] = {}
+        self._votes: dict[tuple[object, int, MessageType, int], Content] = {}
         self._lock = quorum(nodes) - max_faulty(nodes)
         self._committed: dict[tuple[object, int, Value | None], set[int]] = {}
         self._locked: dict[object, dict[int, Value | None]] = {}
         self._prepared: dict[object, dict[tuple[int, Value | None], None]] = {}
         self._round_change_max: dict[tuple[object, int], int] = {}
         self._commit_max: dict[tuple[object, int], int] = {}
+        self._heard: set[tuple[object, int, MessageType, int]] = set()
         self._decided: dict[InstanceId, bytes] = {}
         self._of_node: dict[tuple[int, InstanceId], bytes] = {}
 
@@ -82,6 +86,34 @@ class Oracle:
         if vote.type is MessageType.COMMIT:
             self._commit_max[mine] = max(vote.round, self._commit_max.get(mine, 0))
         self._check_lock(vote)
+
+    def heard(self, vote: Message) -> None:
+        """Note that a vote has reached another node, with what it nests."""
+        for each in (vote, *vote.justification):
+            self._heard.add((each.instance, each.source, each.type, each.round))
+
+    def forget_unheard(self, source: int) -> None:
+        """Let go of the votes of a node that loses its disk which have not reached anybody.
+
+        Nobody can tell it of them any more (HARDENING W7), and nobody will ever count them.
+        """
+        mine = [key for key in self._votes if key[1] == source]
+        for key in mine:
+            instance, _, kind, round_ = key
+            if key not in self._heard:
+                value, *_ = self._votes.pop(key)
+                if kind is MessageType.COMMIT:
+                    voters = self._committed.get((instance, round_, value), set())
+                    voters.discard(source)
+                    if len(voters) < self._lock:
+                        self._locked.get(instance, {}).pop(round_, None)
+        for instance in {key[0] for key in mine}:
+            left = [key for key in mine if key[0] == instance and key in self._votes]
+            for most, kind in (
+                (self._round_change_max, MessageType.ROUND_CHANGE),
+                (self._commit_max, MessageType.COMMIT),
+            ):
+                most[instance, source] = max((key[3] for key in left if key[2] is kind), default=0)
 
     def _check_lock(self, vote: Message) -> None:
         """Check I8: Q-f honest COMMITs lock a value against later PREPAREs, in any order of time.

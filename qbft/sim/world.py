@@ -149,6 +149,7 @@ class World:
         self, plan: Plan, *, traced: bool = False, story: list[Event] | None = None
     ) -> None:
         self.plan = plan
+        self.loses_disks = bool(plan.mute)
         self.rules: Counter[str] = Counter()
         self.happened: Counter[str] = Counter()
         self._story = story
@@ -364,6 +365,7 @@ class World:
         self.tell("loses its disk", place)
         node.stop()
         restore()
+        self.oracle.forget_unheard(node.validator)
         self.agenda.after(down_ms, self._start, node)
 
     def _copy_disk(self, fault: DiskRestored) -> None:
