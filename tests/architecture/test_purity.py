@@ -6,6 +6,7 @@ import-linter guards who imports whom; these tests read the code for what it cal
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,3 +120,17 @@ def test_the_exceptions_are_needed() -> None:
 def test_an_offence_would_be_found(offence: str) -> None:
     """A scan that finds nothing shows nothing."""
     assert list(blocks(ast.parse(offence)))
+
+
+def test_no_two_test_files_have_the_same_name() -> None:
+    """The suite is collected in one process, where a module's name is that of its file alone.
+
+    Core and parity are collected apart, for their coverage.
+    """
+    tests = Path(__file__).parents[1]
+    apart = {tests / "core", tests / "parity"}
+    names = Counter(
+        path.name for path in tests.rglob("*.py") if not apart.intersection(path.parents)
+    )
+    names.pop("conftest.py", None)
+    assert [name for name, times in names.items() if times > 1] == []

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from network import scenarios
+from network import network_scenarios
 from network.hub import can_be_used
 
 pytestmark = pytest.mark.e2e
@@ -19,16 +19,16 @@ WHY_NOT = can_be_used()
 
 
 @pytest.mark.skipif(WHY_NOT is not None, reason=f"no network namespaces here: {WHY_NOT}")
-@pytest.mark.parametrize("name", scenarios.SCENARIOS)
+@pytest.mark.parametrize("name", network_scenarios.SCENARIOS)
 def test_a_network_scenario(name: str, tmp_path: Path) -> None:
     """SCENARIOS M1, M2, M4 to M8, M10, M12 to M15: see each scenario's docstring.
 
     In namespaces of its own: when its program ends, everything in them ends with it.
     """
     own = ["unshare", "-m", "-n", "-p", "-f", "--mount-proc", "--propagation", "private"]
-    command = [*own, "--kill-child", sys.executable, "-W", "error", "-m", "network.scenarios"]
+    program = [sys.executable, "-W", "error", "-m", "network.network_scenarios"]
     ran = subprocess.run(
-        [*command, name, str(tmp_path)],
+        [*own, "--kill-child", *program, name, str(tmp_path)],
         cwd=TESTS,
         env={**os.environ, "PYTHONPATH": str(TESTS)},
         capture_output=True,

@@ -1,6 +1,6 @@
 """What is done to the network of four real nodes, one program for each scenario (SCENARIOS, M).
 
-    python -m network.scenarios NAME DIRECTORY
+    python -m network.network_scenarios NAME DIRECTORY
 
 Runs in namespaces of its own, which `test_network.py` makes. Validator i is host i + 1, the clients
 are host 10. It ends with 0 if all that is claimed held.
