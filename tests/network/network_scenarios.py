@@ -205,7 +205,8 @@ async def leader_that_is_not_heard(nodes: Network, client: Client) -> None:
     nodes.cut_one_way(1, (0, 2, 3))
     decision = await client.propose(TOPIC, height, b"v", timeout=SECONDS)
     assert decision.round > 1
-    assert await all_decide(nodes, height, nodes.bound(1)) == b"v"
+    # Its acknowledgements of TCP are lost as well, so that its links come and go.
+    assert await all_decide(nodes, height, SECONDS) == b"v"
 
 
 async def leader_that_hears_nothing(nodes: Network, client: Client) -> None:
