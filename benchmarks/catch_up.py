@@ -88,7 +88,7 @@ async def measure(decisions: int, directory: Path | None) -> Figures:
                 seconds = time.perf_counter() - begin
                 proposing.cancel()
                 await asyncio.gather(proposing, return_exceptions=True)
-    latencies.sort()
+    latencies = sorted(latencies) or [float("nan")]
     return Figures(
         missed,
         seconds,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 
 from qbft.core import InstanceId, Message, MessageType
 from qbft.replica.conclusions import Conclusions
@@ -111,11 +112,11 @@ class Asking:
             if may_open(peer.index):
                 for instance in self._held.missed_of(peer.index, self._limits.wanted_per_frame_max):
                     self.for_decision(peer.index, instance)
-        for instance in list(self._incomplete)[: self._limits.tick_instances_max]:
+        for instance in list(islice(self._incomplete, self._limits.tick_instances_max)):
             opened = self._incomplete.pop(instance)
             self._complete(opened, now_ms)
             self.note(opened)
-        for instance in list(self._bare)[: self._limits.tick_instances_max]:
+        for instance in list(islice(self._bare, self._limits.tick_instances_max)):
             entry = self._bare.pop(instance)
             self._bare[instance] = entry
             digest = as_digest(entry.certificate.value)

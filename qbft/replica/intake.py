@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from qbft.core import Message
 from qbft.replica.budget import VOTE_BYTES
+from qbft.replica.peer import TokenBucket
 from qbft.transport import Frame
 
 VALUE_BYTES_PER_WORK = 32 * 1024
@@ -83,7 +84,7 @@ class Intake:
         self._waiting_max = waiting_max
         self._waste_max = waste_max
         self._waste_per_ms = waste_per_ms
-        self._wasted: dict[int, tuple[float, int]] = {}
+        self._may_waste: dict[int, TokenBucket] = {}
         self._paused: dict[int, int] = {}
         self._queues: dict[int, deque[tuple[Load, Iterator[int]]]] = {}
         self._waiting: dict[int, Load] = {}
@@ -128,12 +129,12 @@ class Intake:
 
     def note_waste(self, peer: int, work: int, now_ms: int) -> None:
         """Hold work that came to nothing against a peer; above its share it has to wait."""
-        wasted, at_ms = self._wasted.get(peer, (0.0, now_ms))
-        wasted = max(0.0, wasted - (now_ms - at_ms) * self._waste_per_ms) + work
-        self._wasted[peer] = (wasted, now_ms)
-        if wasted > self._waste_max:
-            rest_ms = (wasted - self._waste_max) / self._waste_per_ms
-            self._paused[peer] = now_ms + 1 + int(rest_ms)
+        bucket = self._may_waste.get(peer)
+        if bucket is None:
+            bucket = self._may_waste[peer] = TokenBucket(self._waste_max, self._waste_per_ms)
+        rest_ms = bucket.overdraw(now_ms, work)
+        if rest_ms:
+            self._paused[peer] = now_ms + rest_ms
 
     def put_off(self, peer: int, load: Load, parts: Iterator[int]) -> None:
         """Take in later what a peer sent before, and what has been bounded elsewhere."""

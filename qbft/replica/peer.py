@@ -20,14 +20,23 @@ class TokenBucket:
 
     def take(self, now_ms: int, tokens: float = 1) -> bool:
         """Whether there were so many tokens, or all there can be; they are gone now."""
-        if self._at_ms is not None:
-            earned = (now_ms - self._at_ms) * self._per_ms
-            self._tokens = min(self._burst_max, self._tokens + earned)
-        self._at_ms = now_ms
+        self._earn(now_ms)
         if self._tokens < min(tokens, self._burst_max):
             return False
         self._tokens -= tokens
         return True
+
+    def overdraw(self, now_ms: int, tokens: float) -> int:
+        """Take so many, there or not; gives in how many milliseconds none will be owed (0: now)."""
+        self._earn(now_ms)
+        self._tokens -= tokens
+        return 0 if self._tokens >= 0 else 1 + int(-self._tokens / self._per_ms)
+
+    def _earn(self, now_ms: int) -> None:
+        if self._at_ms is not None:
+            earned = (now_ms - self._at_ms) * self._per_ms
+            self._tokens = min(self._burst_max, self._tokens + earned)
+        self._at_ms = now_ms
 
 
 class Peer:
@@ -44,7 +53,7 @@ class Peer:
         self.covered = 0
         """Up to this one everything current was sent to it since its link came up."""
         self.received = 0
-        """Up to this one of its votes nothing is missing here, since its link came up."""
+        """Up to this one of the votes of its journal nothing is missing here."""
         self.has_more = False
         """Whether more than one frame was to be sent again, the next when this is acknowledged."""
         self.cast_before_ms: int | None = None

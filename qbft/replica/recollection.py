@@ -36,6 +36,11 @@ class _Answer:
     listed: set[InstanceId] = field(default_factory=set)
     """Instances for which it gave a reason; only they count."""
 
+    @property
+    def count(self) -> int:
+        """How many entries are remembered of it, with a reason or without."""
+        return len(self.sources) + len(self.listed)
+
 
 class Recollection:
     """What the peers remember of this node's votes, while it does not vote.
@@ -100,6 +105,9 @@ class Recollection:
         if page is None or answer is None or answer.is_whole or page.after != answer.next:
             yield 1
             return
+        if answer.count > self._limits.memory_instances_per_peer_max:
+            yield 1
+            return  # its list is no list of what is open; it is never whole
         for vote in frame.relayed:
             if self._is_genuine(vote):
                 self._note(answer, vote)
@@ -108,8 +116,6 @@ class Recollection:
             if self._is_authorised(proposal):
                 answer.listed.add(proposal.instance)
             yield 2
-        if len(answer.listed) > self._limits.memory_instances_per_peer_max:
-            return  # its list is no list of what is open; it is never whole
         answer.next = max(page.next, answer.next + 1)
         answer.is_whole = page.is_last
         answer.lost = page.lost
@@ -126,10 +132,7 @@ class Recollection:
 
     @property
     def is_beyond_help(self) -> bool:
-        """Whether more nodes have lost their votes than may be faulty: an operator must act (K25).
-
-        Unless nobody remembers anything: then nothing has been lost.
-        """
+        """Whether more nodes have lost their votes than may be faulty (SCENARIOS K25)."""
         whole = [answer for answer in self._answers.values() if answer.is_whole]
         lost = 1 + sum(answer.lost for answer in whole)
         return self.standing is Standing.LOST and lost > self._faulty

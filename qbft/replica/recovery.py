@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from qbft.core import InstanceId, OwnVote
 from qbft.records import (
     DecisionRecord,
+    MarkRecord,
     ProposalRecord,
     QuarantineRecord,
     Record,
@@ -52,6 +54,8 @@ def read_journal(records: Iterable[Record], now_ms: int) -> Recovered:
                 recovered.quarantined.add(instance)
             case StandingRecord(_, replaced):
                 recovered.replaced = dict(replaced)
-            case DecisionRecord():
-                pass
+            case DecisionRecord() | MarkRecord():
+                pass  # the store's affair
+            case _:
+                assert_never(record)
     return recovered

@@ -9,6 +9,7 @@ own signatures prove them; whoever relays them pays for what they occupy.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 
 from qbft.core import InstanceId, Message
 from qbft.replica.limits import ReplicaLimits
@@ -45,7 +46,7 @@ class Relay:
     def tick(self) -> None:
         """Hand on what is new; each peer gets so many votes at most, the others later."""
         left = dict.fromkeys(self._peers, self._limits.relayed_votes_per_tick_max)
-        for instance in list(self._stuck)[: self._limits.tick_instances_max]:
+        for instance in list(islice(self._stuck, self._limits.tick_instances_max)):
             opened = self._stuck.pop(instance)
             self._stuck[instance] = opened
             self._give_new(opened, left)

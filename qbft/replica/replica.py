@@ -381,9 +381,10 @@ class Replica:
             yield 1
             return
         genuine = self._authenticator.has_signed(peer, votes, frame.batch)
-        yield 1 + len(votes) // SECTION_VOTES_PER_WORK
+        cost = 1 + len(votes) // SECTION_VOTES_PER_WORK
+        yield cost
         if not genuine:
-            self._waste("bad_section_signature", peer, 1 + len(votes) // SECTION_VOTES_PER_WORK)
+            self._waste("bad_section_signature", peer, cost)
             return
         self._peers[peer].last_vote = votes[-1]
         work = 0
@@ -410,7 +411,7 @@ class Replica:
         if self._authenticator.is_genuine(vote):
             self._deliver(peer, vote, again=True)
         else:
-            self._waste("bad_vote_signature", peer, 2 + len(vote.justification))
+            self._waste("bad_vote_signature", peer, cost)
         return cost
 
     def _take_own_back(self, peer: int, vote: Message) -> int:
@@ -423,11 +424,12 @@ class Replica:
             known = instance in self._quarantined or self._is_concluded(instance)
         if known:
             return 1
+        cost = 2 + len(vote.justification)
         if self._authenticator.is_genuine(vote):
             self._lost_votes.meet(peer, vote)
         else:
-            self._waste("bad_vote_signature", peer, 2 + len(vote.justification))
-        return 2 + len(vote.justification)
+            self._waste("bad_vote_signature", peer, cost)
+        return cost
 
     def _deliver(self, peer: int, vote: Message, *, again: bool) -> None:
         """Hand a verified vote to its engine, or answer it, or hold it."""

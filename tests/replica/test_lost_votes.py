@@ -196,6 +196,15 @@ def test_an_endless_list_is_no_answer() -> None:
     assert is_voting(rig)
 
 
+def test_votes_that_are_no_reason_fill_no_memory_either() -> None:
+    """Bounds: a liar's own votes for ever new instances; what is noted of them is bounded."""
+    rig = lost_rig(limits=ReplicaLimits(memory_instances_per_peer_max=8))
+    for start in range(50):
+        made_up = (vote(PREPARE, 3, proposal(b"x", 100 + start)),)
+        rig.receive(3, Frame(memory=page(start, start + 1, is_last=False), relayed=made_up))
+    assert rig.replica._recollection._answers[3].count <= 9
+
+
 def test_pages_come_in_order() -> None:
     """A page that was not asked for next tells nothing."""
     rig = lost_rig()

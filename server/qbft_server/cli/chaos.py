@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import secrets
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +16,11 @@ import typer
 from qbft_server.cli.exits import CommandError, ExitCode
 from qbft_server.cli.options import JsonOption
 from qbft_server.cli.output import console, print_json
+from qbft_server.cli.stopping import until_told_to_stop
 
 if TYPE_CHECKING:
     from qbft_server.chaos.plan import Kind
-    from qbft_server.chaos.run import Listener, Outcome, Settings
+    from qbft_server.chaos.run import Listener
 
 
 def chaos(
@@ -49,7 +49,7 @@ def chaos(
     Exit code 1: a promise was broken; what the nodes have left is kept.
     """
     from qbft_server.chaos.report import print_report, report
-    from qbft_server.chaos.run import Settings
+    from qbft_server.chaos.run import Run, Settings
 
     settings = Settings(
         minutes * 60,
@@ -60,7 +60,8 @@ def chaos(
         is_sabotaged=sabotage,
     )
     with _directory(keep) as directory:
-        outcome = asyncio.run(_until_told_to_stop(settings, directory, quiet=json))
+        run = Run(settings, directory, _listener(quiet=json))
+        outcome = asyncio.run(until_told_to_stop(run.run()))
         kept = keep
         if outcome.violations and keep is None:
             kept = Path(tempfile.mkdtemp(prefix="qbft-chaos-evidence-"))
@@ -97,30 +98,6 @@ def _directory(keep: Path | None) -> Iterator[Path]:
         raise CommandError(f"{keep} is not empty; name a new directory", ExitCode.USAGE)
     keep.mkdir(parents=True, exist_ok=True)
     yield keep.absolute()
-
-
-async def _until_told_to_stop(settings: Settings, directory: Path, *, quiet: bool) -> Outcome:
-    """Let SIGTERM and SIGHUP end it as Ctrl-C does, so that no node is left behind by them."""
-    from qbft_server.chaos.run import Run
-
-    loop = asyncio.get_running_loop()
-    running = asyncio.ensure_future(Run(settings, directory, _listener(quiet=quiet)).run())
-    stopped = False
-
-    def stop() -> None:
-        nonlocal stopped
-        stopped = True
-        running.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            loop.add_signal_handler(number, stop)
-    try:
-        return await running
-    except asyncio.CancelledError:
-        if stopped:
-            raise CommandError("interrupted", ExitCode.INTERRUPTED) from None
-        raise
 
 
 def _listener(*, quiet: bool) -> Listener:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from qbft_server.cli import matrix
+from qbft_server.cli.executors import PROCESSES, executor
 from qbft_server.cli.exits import CommandError, ExitCode
 from qbft_server.cli.options import JsonOption, read_file, read_instance
 from qbft_server.cli.output import console, print_facts, print_json, write_whole
@@ -262,13 +263,9 @@ def _tallies(
     if jobs == 1:
         yield from map(play, pieces)
         return
-    with ProcessPoolExecutor(jobs) as pool:
-        running = [pool.submit(play, piece) for piece in pieces]
-        try:
-            for done in as_completed(running):
-                yield done.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with executor(PROCESSES, jobs) as pool:
+        for done in as_completed([pool.submit(play, piece) for piece in pieces]):
+            yield done.result()
 
 
 @contextmanager

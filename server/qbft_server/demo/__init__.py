@@ -6,7 +6,6 @@ Every sentence that it prints was checked; the exit code is 0 only if all of the
 from __future__ import annotations
 
 import asyncio
-import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from qbft.errors import ClusterError
 from qbft_server.cli.exits import CommandError, ExitCode
 from qbft_server.cli.output import console, print_json
+from qbft_server.cli.stopping import until_told_to_stop
 from qbft_server.demo.report import print_report, report
 from qbft_server.demo.rows import Row, read_rows, read_sample
 from qbft_server.demo.story import CERTIFICATES, Listener, Story, tell
@@ -83,29 +83,7 @@ def _lived(rows: Sequence[Row], directory: Path, *, quiet: bool) -> Story:
             chapter=lambda text: progress.update(task, description=text),
             decided=lambda count: progress.update(task, completed=count),
         )
-        return asyncio.run(_until_told_to_stop(rows, directory, listener))
-
-
-async def _until_told_to_stop(rows: Sequence[Row], directory: Path, listener: Listener) -> Story:
-    """Let SIGTERM and SIGHUP end it as Ctrl-C does, so that no node is left behind by them."""
-    loop = asyncio.get_running_loop()
-    telling = asyncio.ensure_future(tell(rows, directory, listener))
-    stopped = False
-
-    def stop() -> None:
-        nonlocal stopped
-        stopped = True
-        telling.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            loop.add_signal_handler(number, stop)
-    try:
-        return await telling
-    except asyncio.CancelledError:
-        if stopped:
-            raise CommandError("interrupted", ExitCode.INTERRUPTED) from None
-        raise
+        return asyncio.run(until_told_to_stop(tell(rows, directory, listener)))
 
 
 def _progress(stream: Console, *, hidden: bool) -> Progress:
