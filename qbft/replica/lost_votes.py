@@ -88,6 +88,10 @@ class LostVotes:
         self._ask_first(standing)
         self._try_to_go_on()
 
+    def link_up(self, peer: int) -> None:
+        """Ask a peer at once that can be reached now."""
+        self._recollection.ask_one(peer)
+
     def hear(self, peer: int, vote: Message) -> None:
         """Take what a peer remembers of this node's votes: the newest one, as a proof."""
         if vote.source == self._validator and self._is_news(vote):

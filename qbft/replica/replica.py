@@ -152,23 +152,22 @@ class Replica:
             reject=reject,
         )
         self._witness = Witness(self._open, self._held, store, limits, self._outbox)
-        self._recollection = Recollection(
-            self._peers,
-            validator=validator,
-            faulty=definition.faulty,
-            limits=limits,
-            outbox=self._outbox,
-            is_genuine=authenticator.is_genuine,
-            is_authorised=self._is_authorised,
-            has_read=self._catch_up.has_read,
-        )
         self._lost_votes = LostVotes(
             validator,
             self._peers,
             journal=journal,
             store=store,
             authenticator=authenticator,
-            recollection=self._recollection,
+            recollection=Recollection(
+                self._peers,
+                validator=validator,
+                faulty=definition.faulty,
+                limits=limits,
+                outbox=self._outbox,
+                is_genuine=authenticator.is_genuine,
+                is_authorised=self._is_authorised,
+                has_read=self._catch_up.has_read,
+            ),
             voice=self._voice,
             limits=limits,
             stop=self._stop,
@@ -332,7 +331,7 @@ class Replica:
         self._now_ms = now_ms
         self._held.forget_missed(peer)
         self._resender.begin(sender, self._voice.last_sequence)
-        self._recollection.ask_one(peer)
+        self._lost_votes.link_up(peer)
         self._asking.begin(sender)
         self._relay.link_up(sender)
         self._catch_up.begin(peer, now_ms)
@@ -747,7 +746,7 @@ class Replica:
             or self._conclusions.bare
             or self._held.has_missed
             or self._catch_up.is_behind()
-            or self._recollection.is_open
+            or self._lost_votes.why_not is not None
         )
         due = (
             self._deadlines.next_ms,

@@ -202,7 +202,7 @@ def test_votes_that_are_no_reason_fill_no_memory_either() -> None:
     for start in range(50):
         made_up = (vote(PREPARE, 3, proposal(b"x", 100 + start)),)
         rig.receive(3, Frame(memory=page(start, start + 1, is_last=False), relayed=made_up))
-    assert rig.replica._recollection._answers[3].count <= 9
+    assert rig.replica._lost_votes._recollection._answers[3].count <= 9
 
 
 def test_pages_come_in_order() -> None:
