@@ -4,7 +4,9 @@
 
 Four real nodes, mutual TLS, fsync on. One is stopped; the other three decide so many instances.
 Then it starts again, under one client that goes on proposing. Measured is the time from its start
-until it has as many decisions as the others had, its start-up included, and what the client saw.
+until it has as many decisions as the others had, its start-up included, and what the client saw:
+also in how many of the instances decided meanwhile the certificate holds the returning node's own
+COMMIT. It voted in at least so many; whose COMMIT comes after a quorum's is in no certificate.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ class Figures:
     seconds: float
     decisions_s: float
     decided_meanwhile: int
+    with_its_commit: int
     propose_p50_ms: float
     propose_max_ms: float
 
@@ -73,12 +76,19 @@ async def measure(decisions: int, directory: Path | None) -> Figures:
             async with Client(cluster.cluster) as client:
                 missed = await decisions_of(client, 0)
                 latencies: list[float] = []
+                with_its_commit = 0
 
                 async def trickle() -> None:
+                    nonlocal with_its_commit
                     for height in count():
                         begin = time.perf_counter()
-                        await client.propose("new", height, b"v", timeout=PROPOSE_SECONDS_MAX)
+                        decision = await client.propose(
+                            "new", height, b"v", timeout=PROPOSE_SECONDS_MAX
+                        )
                         latencies.append(time.perf_counter() - begin)
+                        with_its_commit += any(
+                            commit.source == AWAY for commit in decision.certificate.commits
+                        )
 
                 begin = time.perf_counter()
                 await cluster.start(AWAY)
@@ -88,12 +98,14 @@ async def measure(decisions: int, directory: Path | None) -> Figures:
                 seconds = time.perf_counter() - begin
                 proposing.cancel()
                 await asyncio.gather(proposing, return_exceptions=True)
+    decided_meanwhile = len(latencies)
     latencies = sorted(latencies) or [float("nan")]
     return Figures(
         missed,
         seconds,
         missed / seconds,
-        len(latencies),
+        decided_meanwhile,
+        with_its_commit,
         latencies[len(latencies) // 2] * 1_000,
         latencies[-1] * 1_000,
     )

@@ -2,7 +2,9 @@
 
 A test says in its docstring which scenarios it shows: their ids after the word SCENARIOS, like
 "SCENARIOS A5", "SCENARIOS F16, M15" or "SCENARIOS K1 to K6", or at its very beginning, like
-"F3: ...". A module's docstring may do so for its tests together.
+"F3: ...". A module's docstring may do so for its tests together. The simulator's plans are tests as
+well, `Scenario("M4", "what it shows", ...)`: each shows the scenario it is named for. So are the
+programs for real nodes on a network, by their docstrings. Tests with real processes come first.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from written_page import between, write_or_check
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "TESTING.md"
@@ -27,9 +31,19 @@ GROUPS = {
     "G": ("Client", 16),
 }
 NARROW_MAX = 6
-"""Who claims more scenarios than this at once shows none of them by itself."""
+"""Who claims more scenarios than this at once shows none of them by itself, unless by processes."""
+
+PROCESSES = ("e2e/", "attacks/", "network/", "containers/")
+"""Where tests start real processes: they are few, and each goes through many scenarios."""
 
 _RANGE = re.compile(r"\b([ABCMKFG])(\d{1,2})(?:\s*(?:-|to)\s*\1(\d{1,2}))?\b")
+PLANS, PLAYED_BY = "sim/scenarios.py", "sim/test_scenarios.py::test_scenario"
+"""Where the simulator's plans are, and the test that plays them."""
+
+PROGRAMS = "network/network_scenarios.py"
+RUN_BY = "network/test_network.py::test_a_network_scenario"
+"""Where the programs for a real network are, and the test that runs them."""
+
 _LEADING = re.compile(r"[ABCMKFG]\d{1,2}\b[^:]*:")
 _PREFIX = re.compile(r"^(SCENARIOS )?[ABCMKFG]\d[^:]*: ")
 
@@ -84,10 +98,40 @@ def all_claims() -> Claims:
         name = path.relative_to(ROOT / "tests").as_posix()
         for test, docstring in [(name, ast.get_docstring(tree) or ""), *docstrings_of(tree, name)]:
             ids = scenarios_in(docstring)
-            claim = Claim(test, summary_of(docstring), test == name or len(ids) > NARROW_MAX)
+            is_broad = len(ids) > NARROW_MAX and not test.startswith(PROCESSES)
+            claim = Claim(test, summary_of(docstring), test == name or is_broad)
             for scenario in ids:
                 claims.setdefault(scenario, []).append(claim)
+    for name, shows in plans():
+        claim = Claim(f"{PLAYED_BY}[{name}]", shows, broad=False)
+        claims.setdefault(name.partition("-")[0], []).append(claim)
+    for name, docstring in programs():
+        claim = Claim(f"{RUN_BY}[{name}]", summary_of(docstring), broad=False)
+        for scenario in scenarios_in(docstring):
+            claims.setdefault(scenario, []).append(claim)
+    for found in claims.values():
+        found.sort(key=lambda claim: not claim.test.startswith(PROCESSES))
     return claims
+
+
+def plans() -> Iterator[tuple[str, str]]:
+    """(name, what it shows) of the simulator's plans that are named for a scenario."""
+    tree = ast.parse((ROOT / "tests" / PLANS).read_text(encoding="utf-8"))
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Scenario":
+            name, shows, *_ = (getattr(argument, "value", "") for argument in call.args)
+            if scenarios_in(f"{name}:"):
+                yield name, f"{shows}."
+
+
+def programs() -> Iterator[tuple[str, str]]:
+    """(name, docstring) of the programs for a real network that show a scenario."""
+    tree = ast.parse((ROOT / "tests" / PROGRAMS).read_text(encoding="utf-8"))
+    for child in tree.body:
+        if isinstance(child, ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(child) or ""
+            if scenarios_in(docstring):
+                yield child.name, docstring
 
 
 def rows_of(scenario: str, claims: list[Claim]) -> Iterator[str]:
@@ -124,24 +168,6 @@ def table() -> str:
     return "\n".join(lines[1:])
 
 
-def page_with(content: str) -> str:
-    """The page with this table in its place."""
-    head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n\n{content}\n\n{END}{tail}"
-
-
-def main(arguments: list[str]) -> int:
-    """Write the page, or with `--check` say whether it is up to date."""
-    page = page_with(table())
-    if "--check" not in arguments:
-        PAGE.write_text(page, encoding="utf-8")
-        return 0
-    if page == PAGE.read_text(encoding="utf-8"):
-        return 0
-    sys.stderr.write("docs/TESTING.md is stale: run `python docs/scenario_table.py`\n")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    text = between(PAGE, BEGIN, END, table())
+    sys.exit(write_or_check(PAGE, text, __file__))

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 SOURCE = PROTO / "qbft" / "v1"
 TARGET = ROOT / "qbft" / "wire" / "v1"
-SERVICES = ("decision.proto", "peer.proto")
+SERVICES = ("application.proto", "decision.proto", "peer.proto")
 _IMPORT = re.compile(r"^from qbft\.v1 import", re.MULTILINE)
 _FULL_NAME = re.compile(r"\bqbft\.v1\.(\w+_pb2)|^import qbft\.v1\b", re.MULTILINE)
 

@@ -10,8 +10,11 @@ side holds that key. No authority takes part, and the name in it (`TLS_NAME`) sa
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 import tomllib
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,11 +29,14 @@ from pydantic import (
     model_validator,
 )
 
+from qbft.core import InstanceId
 from qbft.core.quorum import max_faulty
 from qbft.crypto.roster import Roster, cluster_id
-from qbft.errors import ClusterError
-from qbft.replica.policy import TopicPolicy
-from qbft.tls_pin import tls_key_sha256
+from qbft.crypto.seal import SEAL_TOPIC
+from qbft.epochs import SealedEpoch, check_order, read_sealed_epoch, roster_of
+from qbft.errors import CertificateError, ClusterError
+from qbft.replica.policy import TOPICS_MAX, TopicPolicy
+from qbft.tls_pin import bare_certificate, ed25519_key_sha256, tls_key_sha256
 
 TLS_NAME = "qbft-node"
 """The DNS name that every node's certificate carries and every dialer asks for."""
@@ -40,6 +46,11 @@ PREFIXES_MAX = 1_024
 PROPOSERS_PER_PREFIX_MAX = 1_024
 CLUSTER_FILE_BYTES_MAX = 8 << 20
 EPOCH_MAX = 2**63 - 1
+OPERATORS_MAX = 64
+PREDECESSORS_MAX = 64
+SEAL_CHARACTERS_MAX = 2 << 20
+
+OPEN_NOTE = "  # open: anyone may propose, and a faulty node may choose the values"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _PREFIX = re.compile(r"([a-z0-9][a-z0-9._/-]{0,127})?")
@@ -125,7 +136,7 @@ class Validator(Table):
     peer: Address
     client: Address
     tls_key_sha256: HexKey
-    tls_certificate: str = Field(max_length=16_384)
+    tls_certificate: Annotated[str, Field(max_length=16_384), AfterValidator(bare_certificate)]
 
     @model_validator(mode="after")
     def _check_pin(self) -> Self:
@@ -137,24 +148,85 @@ class Validator(Table):
             )
         return self
 
+    def dump(self, index: int | None = None) -> str:
+        """Its entry in a file; `index` is for the reader."""
+        parts = ["[[validators]]" if index is None else f"[[validators]]  # {index}"]
+        parts += [
+            f'{key} = "{getattr(self, key)}"'
+            for key in ("vote_key", "peer", "client", "tls_key_sha256")
+        ]
+        parts.append(f"tls_certificate = '''\n{self.tls_certificate.strip()}\n'''")
+        return "\n".join(parts) + "\n"
+
 
 class Prefix(Table):
     """The rules of all topics that begin with `prefix`; the longest matching prefix wins.
 
     `inputs` and `proposers` are those of `qbft.replica.policy.TopicPolicy`; no proposers means that
     the prefix is open, and a faulty node may choose its values (DESIGN, who may propose).
+    `topics_max` bounds how many topics there are (DESIGN, retention). `ordered` topics are appended
+    to, and `proposers` are the authors of their entries; on all nodes from a topic's beginning on
+    (docs/ORDERED.md).
     """
 
     prefix: TopicPrefix
     inputs: Literal["adopt", "own"] = "adopt"
     proposers: tuple[HexKey, ...] = Field(default=(), max_length=PROPOSERS_PER_PREFIX_MAX)
+    topics_max: int = Field(default=TOPICS_MAX, ge=1, le=1_000_000)
+    ordered: bool = False
+
+    @model_validator(mode="after")
+    def _check_ordered(self) -> Self:
+        if self.ordered and self.inputs != "adopt":
+            raise ValueError(
+                'ordered topics need inputs = "adopt": whoever has nothing helps others'
+            )
+        return self
+
+    @property
+    def policy(self) -> TopicPolicy:
+        """These rules as a replica applies them."""
+        proposers = frozenset(map(bytes.fromhex, self.proposers))
+        adopts = self.inputs == "adopt"
+        return TopicPolicy(adopts, proposers, self.prefix, self.topics_max, self.ordered)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anyone may propose, so that a faulty node may choose the values."""
+        return not self.proposers
+
+
+class Predecessor(Table):
+    """An epoch before this one, of the same name: its validators, and how it handed over.
+
+    `seal` is the decision of its seal, a serialised `Decision` in base64.
+    """
+
+    epoch: int = Field(ge=0, le=EPOCH_MAX)
+    vote_keys: tuple[HexKey, ...] = Field(min_length=1, max_length=VALIDATORS_MAX)
+    seal: str = Field(max_length=SEAL_CHARACTERS_MAX)
+
+    @property
+    def seal_bytes(self) -> bytes:
+        """The serialised decision.
+
+        Raises:
+            ValueError: it is not in base64.
+        """
+        try:
+            return base64.b64decode(self.seal, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"the seal of epoch {self.epoch} is not base64") from error
 
 
 class Cluster(Table):
     """A cluster file, checked.
 
     `faults` is how many faulty validators the operator counts on surviving; a file that claims more
-    than its validators allow (n >= 3f+1) is refused. Left out, it claims nothing.
+    than its validators allow (n >= 3f+1) is refused. Left out, it claims nothing. `operators` are
+    the public keys of those who may end the epoch by a seal; without any there is no seal.
+    `predecessors` are the epochs before this one, oldest first, each one after the other; without
+    any, this cluster decides whatever it is asked.
     """
 
     name: str
@@ -162,6 +234,8 @@ class Cluster(Table):
     faults: int | None = Field(default=None, ge=0)
     validators: tuple[Validator, ...] = Field(min_length=1, max_length=VALIDATORS_MAX)
     prefixes: tuple[Prefix, ...] = Field(default=(), max_length=PREFIXES_MAX)
+    operators: tuple[HexKey, ...] = Field(default=(), max_length=OPERATORS_MAX)
+    predecessors: tuple[Predecessor, ...] = Field(default=(), max_length=PREDECESSORS_MAX)
 
     @field_validator("name")
     @classmethod
@@ -176,13 +250,35 @@ class Cluster(Table):
         refuse_twice("tls_key_sha256", [v.tls_key_sha256 for v in self.validators])
         refuse_twice("address", [a for v in self.validators for a in (v.peer, v.client)])
         refuse_twice("prefix", [p.prefix for p in self.prefixes])
+        self._check_separate_keys()
         nodes = len(self.validators)
         if self.faults is not None and self.faults > max_faulty(nodes):
             raise ValueError(
                 f"faults = {self.faults} needs {3 * self.faults + 1} validators (3f+1), and there "
                 f"are {nodes}: allowed is at most {max_faulty(nodes)}"
             )
+        self._check_predecessors()
         return self
+
+    def _check_separate_keys(self) -> None:
+        """Whoever gets at a TLS key must not be able to vote with it (DESIGN, signatures)."""
+        tls_keys = {validator.tls_key_sha256 for validator in self.validators}
+        for validator in self.validators:
+            if ed25519_key_sha256(bytes.fromhex(validator.vote_key)) in tls_keys:
+                raise ValueError(
+                    f"vote_key {validator.vote_key!r} is a TLS key as well; "
+                    "allowed are only keys of its own for each"
+                )
+
+    def _check_predecessors(self) -> None:
+        """Believe a predecessor only by its seal."""
+        epochs = [predecessor.epoch for predecessor in self.predecessors]
+        if epochs != list(range(self.epoch - len(epochs), self.epoch)):
+            raise ValueError(f"the predecessors of epoch {self.epoch} are not those before it")
+        try:
+            check_order(self.ended)
+        except CertificateError as error:
+            raise ValueError(str(error)) from error
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -216,38 +312,92 @@ class Cluster(Table):
         ]
         if self.faults is not None:
             parts.append(f"faults = {self.faults}")
+        if self.operators:
+            parts.append(f"operators = [{_quoted(self.operators)}]")
         for index, validator in enumerate(self.validators):
-            parts += ["", f"[[validators]]  # {index}"]
-            parts += [
-                f'{key} = "{getattr(validator, key)}"'
-                for key in ("vote_key", "peer", "client", "tls_key_sha256")
-            ]
-            parts.append(f"tls_certificate = '''\n{validator.tls_certificate.strip()}\n'''")
+            parts += ["", validator.dump(index).strip()]
         for prefix in self.prefixes:
             proposers = ", ".join(f'"{key}"' for key in prefix.proposers)
-            parts += ["", "[[prefixes]]", f'prefix = "{prefix.prefix}"']
+            parts += ["", "[[prefixes]]" + OPEN_NOTE * prefix.is_open]
+            parts.append(f'prefix = "{prefix.prefix}"')
             parts += [f'inputs = "{prefix.inputs}"', f"proposers = [{proposers}]"]
+            parts.append(f"topics_max = {prefix.topics_max}")
+            if prefix.ordered:
+                parts.append("ordered = true")
+        for predecessor in self.predecessors:
+            parts += ["", "[[predecessors]]", f"epoch = {predecessor.epoch}"]
+            parts.append(f"vote_keys = [{_quoted(predecessor.vote_keys)}]")
+            parts.append(f'seal = "{predecessor.seal}"')
         return "\n".join(parts) + "\n"
 
     @cached_property
     def roster(self) -> Roster:
         """Whose signatures count, and the cluster id that they are bound to."""
-        keys = tuple(bytes.fromhex(validator.vote_key) for validator in self.validators)
-        return Roster(cluster_id(self.name, self.epoch, keys), keys)
+        return _roster(self.name, self.epoch, [v.vote_key for v in self.validators])
+
+    @cached_property
+    def ended(self) -> tuple[SealedEpoch, ...]:
+        """The epochs before this one, oldest first, verified.
+
+        Raises:
+            ValueError: a seal is not in base64.
+            CertificateError: a seal proves nothing.
+        """
+        rosters = [_roster(self.name, p.epoch, p.vote_keys) for p in self.predecessors]
+        successors = [roster.cluster_id for roster in [*rosters, self.roster]][1:]
+        return tuple(
+            read_sealed_epoch(predecessor.epoch, roster, predecessor.seal_bytes, successor)
+            for predecessor, roster, successor in zip(
+                self.predecessors, rosters, successors, strict=True
+            )
+        )
+
+    def descends_from(self, known: Cluster) -> bool:
+        """Whether it is this cluster, or one to which it has handed over, by its own validators."""
+        lineage = [ended.roster.cluster_id for ended in self.ended]
+        return known.roster.cluster_id in [*lineage, self.roster.cluster_id]
+
+    def roster_of(self, instance: InstanceId) -> Roster:
+        """Whose certificates count for an instance: this epoch's, or those of one before it."""
+        return roster_of(self.ended, self.roster, instance)
+
+    def first_height(self, topic: str) -> int:
+        """The first height of a topic that this epoch decides, and not one before it."""
+        return self.ended[-1].seal.first_height(topic) if self.ended else 0
 
     @cached_property
     def _longest_first(self) -> tuple[tuple[str, TopicPolicy], ...]:
         return tuple(
-            (p.prefix, TopicPolicy(p.inputs == "adopt", frozenset(map(bytes.fromhex, p.proposers))))
-            for p in sorted(self.prefixes, key=lambda p: -len(p.prefix))
+            (p.prefix, p.policy) for p in sorted(self.prefixes, key=lambda p: -len(p.prefix))
         )
 
+    @property
+    def all_prefixes(self) -> tuple[Prefix, ...]:
+        """Every prefix in order; that of all other topics among them, open if it is not named."""
+        named = {prefix.prefix: prefix for prefix in self.prefixes}
+        return tuple(named.get(text) or Prefix(prefix=text) for text in sorted({"", *named}))
+
     def policy(self, topic: str) -> TopicPolicy:
-        """The policy of the longest prefix that the topic has; where none matches, open to all."""
+        """The policy of the longest prefix that the topic has; where none matches, open to all.
+
+        Seals are proposed by operators, whatever the prefixes say.
+        """
+        if topic == SEAL_TOPIC:
+            operators = frozenset(map(bytes.fromhex, self.operators))
+            return TopicPolicy(proposers=operators, prefix=SEAL_TOPIC)
         for prefix, policy in self._longest_first:
             if topic.startswith(prefix):
                 return policy
         return TopicPolicy()
+
+
+def _roster(name: str, epoch: int, vote_keys: Iterable[str]) -> Roster:
+    keys = tuple(map(bytes.fromhex, vote_keys))
+    return Roster(cluster_id(name, epoch, keys), keys)
+
+
+def _quoted(texts: Iterable[str]) -> str:
+    return ", ".join(f'"{text}"' for text in texts)
 
 
 def refuse_twice(key: str, values: list[str]) -> None:

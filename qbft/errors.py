@@ -28,12 +28,26 @@ class CertificateError(QbftError):
     """A certificate does not prove what it claims."""
 
 
+class EvidenceError(QbftError):
+    """Evidence does not prove that a validator contradicted itself."""
+
+
 class ProposalConflict(QbftError):  # noqa: N818 - named for what the client meets
     """This node's clients already proposed another value for the instance (SCENARIOS G4)."""
 
     def __init__(self, first_digest: bytes) -> None:
         super().__init__(f"another value was proposed here first, digest {first_digest.hex()}")
         self.first_digest = first_digest
+
+
+class UnauthorisedProposal(QbftError):  # noqa: N818 - named for what the client meets
+    """The topic takes only proposals that one of its proposers has signed (SCENARIOS G16).
+
+    It is said before anything is looked up, so that it tells nothing of the instance.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("this topic takes only what one of its proposers has signed")
 
 
 class Busy(QbftError):  # noqa: N818 - named for what the client meets
@@ -45,15 +59,30 @@ class Busy(QbftError):  # noqa: N818 - named for what the client meets
         self.retry_ms = retry_ms
 
 
+class TooManyTopics(QbftError):  # noqa: N818 - named for what the client meets
+    """The topic would be a new one of a prefix that has as many as it may (DESIGN, retention)."""
+
+    def __init__(self, topic: str, prefix: str, topics_max: int) -> None:
+        super().__init__(
+            f"{topic!r} would be a new topic, and prefix {prefix!r} has as many as it may: "
+            f"topics_max = {topics_max}; use one of those, or have the operators raise it in the "
+            "cluster file"
+        )
+
+
 class BelowLowWaterMark(QbftError):  # noqa: N818 - named for what the client meets
     """The instance is no longer kept, and never voted on again (DESIGN, retention)."""
 
     def __init__(self, instance: object, mark: int) -> None:
         super().__init__(
-            f"{instance} is below the low-water mark of its topic, which this node keeps from "
-            f"height {mark} on; it is not voted on again"
+            f"{instance} is below the low-water mark of its topic, which is kept from height "
+            f"{mark} on; it is not voted on again"
         )
         self.mark = mark
+
+
+class OtherEpoch(QbftError):  # noqa: N818 - named for what the client meets
+    """The instance is decided by an earlier or a later epoch, which is another cluster."""
 
 
 class InvariantViolation(QbftError):  # noqa: N818 - named for what it is

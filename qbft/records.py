@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from qbft.core import InstanceId, Message
+from qbft.crypto.evidence import Evidence
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
 
@@ -42,7 +43,8 @@ class DecisionRecord:
 class QuarantineRecord:
     """An instance that is never voted in again: its engine met a bug (DESIGN, errors).
 
-    `abandoned`: or the operator has given it up by name, so that the mark may pass it (retention).
+    `abandoned`: or the operator has given it up by name, or too many peers keep it no more, so that
+    the mark may pass it (retention).
     """
 
     instance: InstanceId
@@ -56,6 +58,13 @@ class MarkRecord:
 
     topic: str
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRecord:
+    """A validator has contradicted itself; kept for ever, of each only so many (SCENARIOS B16)."""
+
+    evidence: Evidence
 
 
 class Standing(Enum):
@@ -73,14 +82,22 @@ class StandingRecord:
     """From here on votes are `lost`, or, with the quarantines before it, all that matters is known.
 
     `replaced` are the (store id, highest sequence) of lost votes that are known: hearing of them
-    again proves nothing new. Votes are numbered from `next_sequence` on at least.
+    again proves nothing new. Votes are numbered from `next_sequence` on at least. Below `floors`,
+    (topic, height), lost votes may be in what the peers keep no more: nothing is voted on there.
     """
 
     lost: bool
     replaced: tuple[tuple[bytes, int], ...] = ()
     next_sequence: int = 1
+    floors: tuple[tuple[str, int], ...] = ()
 
 
 Record = (
-    VoteRecord | ProposalRecord | DecisionRecord | QuarantineRecord | StandingRecord | MarkRecord
+    VoteRecord
+    | ProposalRecord
+    | DecisionRecord
+    | QuarantineRecord
+    | StandingRecord
+    | MarkRecord
+    | EvidenceRecord
 )

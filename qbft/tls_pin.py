@@ -11,6 +11,9 @@ import binascii
 import hashlib
 import ssl
 
+_ED25519_HEAD = bytes.fromhex("302a300506032b6570032100")
+"""SubjectPublicKeyInfo of an Ed25519 key, up to the key itself."""
+
 _SEQUENCE = 0x30
 _VERSION = 0xA0  # context tag 0 of TBSCertificate; absent in version 1
 _FIELDS_BEFORE_KEY = 5  # serial number, signature, issuer, validity, subject (RFC 5280, 4.1)
@@ -36,6 +39,25 @@ def tls_key_sha256(certificate_pem: str) -> str:
     except (binascii.Error, IndexError, ValueError) as error:
         raise ValueError("must be a certificate in PEM") from error
     return hashlib.sha256(der[position:key_end]).hexdigest()
+
+
+def ed25519_key_sha256(public_key: bytes) -> str:
+    """The pin of an Ed25519 public key (32 bytes), if it were a TLS key (RFC 8410, section 4)."""
+    return hashlib.sha256(_ED25519_HEAD + public_key).hexdigest()
+
+
+def bare_certificate(text: str) -> str:
+    """The first certificate of a text in PEM, without whatever stands around or within it.
+
+    So no root is trusted beside the one whose key is pinned.
+
+    Raises:
+        ValueError: there is no certificate.
+    """
+    try:
+        return ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(_first_certificate(text)))
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("must be a certificate in PEM") from error
 
 
 def _first_certificate(text: str) -> str:

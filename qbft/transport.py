@@ -41,9 +41,9 @@ class FeedPage:
 class Memory:
     """A page of what the sender knows of the undecided instances that concern the receiver (W7).
 
-    The entries `after` to `next` of the sender's list; the frame's relayed votes and proposals are
-    the reasons for them. `lost`: the sender is without its own votes. `feed_end` is the end of the
-    sender's feed.
+    The entries `after` to `next` of the sender's list: the frame's marks are entries, its relayed
+    votes and proposals are the reasons for the others. `lost`: the sender is without its own votes.
+    `feed_end` is the end of the sender's feed.
     """
 
     after: int
@@ -65,6 +65,7 @@ class Frame:
     sequence is above `covers_after` and at most `covers` (0: no promise). So a frame that is lost
     breaks the chain of promises, and nothing beyond it is acknowledged.
     `memory_wanted` asks for the receiver's `memory` from that entry on (W7).
+    `marks` are, of topics that the receiver asked about, the lowest height that the sender keeps.
     """
 
     votes: tuple[Message, ...] = ()
@@ -81,6 +82,7 @@ class Frame:
     covers_after: int = 0
     memory_wanted: int | None = None
     memory: Memory | None = None
+    marks: tuple[InstanceId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

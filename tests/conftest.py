@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from unittest.mock import patch
 
 import pytest
+from hypothesis import settings
 
+from qbft.replica.bounds import Bites
 from qbft.sim.clock import VirtualClockLoop
+
+settings.register_profile("qbft", derandomize=True, deadline=None)
+settings.load_profile("qbft")
+"""The same examples each time, on a machine of any speed."""
 
 
 def pytest_asyncio_loop_factories(
@@ -17,3 +24,22 @@ def pytest_asyncio_loop_factories(
     if item.get_closest_marker("real_clock") or item.get_closest_marker("e2e"):
         return {"real": asyncio.new_event_loop}
     return {"virtual": VirtualClockLoop}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Demand that the bounds which bite in a test, as it is marked, are counted in it."""
+    marker = item.get_closest_marker("bites")
+    if marker is None:
+        return (yield)
+    noted: set[str] = set()
+    note = Bites.note
+
+    def watched(bites: Bites, bound: str, peer: int | None = None) -> None:
+        noted.add(bound)
+        note(bites, bound, peer)
+
+    with patch.object(Bites, "note", watched):
+        result = yield
+    assert noted.issuperset(marker.args), f"not counted: {set(marker.args) - noted}"
+    return result

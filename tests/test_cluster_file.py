@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import subprocess
 import sys
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,7 +62,8 @@ def test_what_is_dumped_is_what_is_read(tmp_path: Path) -> None:
     """`qbft init` writes the file by `dump`; nodes and clients `load` it."""
     prefixes = (
         Prefix(prefix="prices/", inputs="own", proposers=(CLIENT_KEY, "cd" * 32)),
-        Prefix(prefix=""),
+        Prefix(prefix="", topics_max=17),
+        Prefix(prefix="log/", ordered=True),
     )
     whole = cluster(faults=1, prefixes=prefixes)
     path = tmp_path / "cluster.toml"
@@ -89,13 +94,25 @@ def test_the_longest_prefix_wins() -> None:
     whole = cluster(
         prefixes=(
             Prefix(prefix="a/", inputs="own"),
-            Prefix(prefix="a/b", proposers=(CLIENT_KEY,)),
+            Prefix(prefix="a/b", proposers=(CLIENT_KEY,), topics_max=5),
         )
     )
-    assert whole.policy("a/x") == TopicPolicy(adopts=False)
-    assert whole.policy("a/bc") == TopicPolicy(proposers=frozenset({bytes.fromhex(CLIENT_KEY)}))
+    key = bytes.fromhex(CLIENT_KEY)
+    assert whole.policy("a/x") == TopicPolicy(adopts=False, prefix="a/")
+    assert whole.policy("a/bc") == TopicPolicy(True, frozenset({key}), "a/b", 5)
     assert whole.policy("b") == TopicPolicy()
     assert cluster(prefixes=(Prefix(prefix="", inputs="own"),)).policy("b") == TopicPolicy(False)
+
+
+def test_no_certificate_is_trusted_beside_the_pinned_one() -> None:
+    """Found by fuzzing: what stands around a certificate, or in it, is left out as it is read."""
+    first, second = validator(0), validator(1)
+    pem = first.tls_certificate
+    odd = ["# why\n" + pem, pem + second.tls_certificate, pem.replace("\n", " '''\n", 2)]
+    for text in odd:
+        entry = Validator(**{**first.model_dump(), "tls_certificate": text})
+        assert entry == first
+        assert Cluster.parse(cluster(validators=(entry,)).dump()).validators == (first,)
 
 
 @pytest.mark.parametrize(
@@ -113,8 +130,9 @@ def test_the_longest_prefix_wins() -> None:
         ("faults = 1", "faults = 2", "faults = 2 needs 7 validators (3f+1), and there are 4"),
         ('inputs = "own"', 'inputs = "any"', "prefixes.0.inputs = 'any': must be 'adopt' or 'own'"),
         (CLIENT_KEY, "ab", "prefixes.0.proposers.0 = 'ab': must be 64 lowercase hexadecimal"),
+        ("topics_max = 10000", "topics_max = 0", "prefixes.0.topics_max = 0: must be greater"),
         ('prefix = "p/"', 'prefix = "/"', "prefixes.0.prefix = '/': must be how a topic can begin"),
-        ("-----BEGIN", "-----BEGUN", "validators.0: must be a certificate in PEM"),
+        ("-----BEGIN", "-----BEGUN", "validators.0.tls_certificate = '-----BEGUN"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(old: str, new: str, words: str) -> None:
@@ -130,6 +148,46 @@ def test_a_vote_key_counts_once() -> None:
     first, second = validator(0), validator(1)
     text = cluster().dump().replace(second.vote_key, first.vote_key)
     assert f"vote_key {first.vote_key!r} is given twice" in refusal(text)
+
+
+def test_a_vote_key_is_no_tls_key() -> None:
+    """DESIGN, signatures: the vote key is not the TLS key, of any of the validators."""
+    key = Ed25519PrivateKey.from_private_bytes(bytes([1]) * 32)  # the vote key of validator 1
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), serial_number=1)
+        .not_valid_before(datetime(2000, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2100, 1, 1, tzinfo=UTC))
+        .sign(key, None)
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    shared = {"tls_key_sha256": tls_key_sha256(pem), "tls_certificate": pem}
+    for index in (0, 1):
+        validators = list(cluster().validators)
+        validators[index] = validators[index].model_copy(update=shared)
+        text = cluster().model_copy(update={"validators": tuple(validators)}).dump()
+        assert f"vote_key {validator(1).vote_key!r} is a TLS key as well" in refusal(text)
+
+
+def test_ordered_topics_adopt() -> None:
+    """docs/adr/017: a batch is decided though the leader has nothing to propose itself."""
+    whole = cluster(prefixes=(Prefix(prefix="log/", ordered=True),))
+    assert whole.policy("log/a").ordered
+    assert not whole.policy("logs").ordered
+    text = whole.dump().replace('inputs = "adopt"', 'inputs = "own"')
+    assert 'ordered topics need inputs = "adopt"' in refusal(text)
+
+
+def test_open_prefixes_are_named() -> None:
+    """SCENARIOS G16: what no proposer guards is said in the file, all other topics included."""
+    whole = cluster(prefixes=(Prefix(prefix="a/", proposers=(CLIENT_KEY,)), Prefix(prefix="b/")))
+    assert [(p.prefix, p.is_open) for p in whole.all_prefixes] == [
+        ("", True),
+        ("a/", False),
+        ("b/", True),
+    ]
+    marked = [line for line in whole.dump().splitlines() if "# open: anyone may" in line]
+    assert len(marked) == 1
 
 
 def test_a_certificate_must_hold_the_pinned_key() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tomllib
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -37,17 +37,25 @@ TERMS = {
 
 
 class Ours:
-    """The service, with so many nodes; `stream` adds the clients that use ProposeStream."""
+    """The service, with so many nodes; `stream` adds the clients that use ProposeStream.
 
-    def __init__(self, nodes: int, *, stream: bool) -> None:
+    `environment` is added to every node's.
+    """
+
+    def __init__(
+        self, nodes: int, *, stream: bool, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._nodes = nodes
+        self._environment = environment
         wanted = list(TERMS) if stream else [UNARY, UNARY_UNVERIFIED]
         self.variants = {name: TERMS[name] for name in wanted}
 
     @contextlib.asynccontextmanager
     async def run(self, directory: Path) -> AsyncIterator[RunningOurs]:
         """Run a fresh cluster."""
-        async with LocalCluster.create(directory / "cluster", self._nodes) as local:
+        async with LocalCluster.create(
+            directory / "cluster", self._nodes, self._environment
+        ) as local:
             await local.start()
             await local.wait_until_ready()
             yield RunningOurs(local)
@@ -59,6 +67,11 @@ class RunningOurs:
     def __init__(self, local: LocalCluster) -> None:
         self._local = local
 
+    @property
+    def pids(self) -> list[int]:
+        """The nodes' processes."""
+        return [self._local.pid(node) for node in self._local.running]
+
     async def usage(self) -> Usage:
         """From the nodes' own metrics, and from the system for each process."""
         return await asyncio.to_thread(self._read_usage)
@@ -69,17 +82,16 @@ class RunningOurs:
 
     def _read_usage(self) -> Usage:
         sums: dict[str, float] = {}
-        pids = [self._local.pid(node) for node in self._local.running]
         for node in self._local.running:
             with (self._local.directory / f"node-{node}" / "node.toml").open("rb") as file:
                 admin = tomllib.load(file)["listen"]["admin"]
             add_metrics(f"http://{admin}/metrics", sums)
         return Usage(
-            cpu_seconds=sum(map(cpu_seconds, pids)),
+            cpu_seconds=sum(map(cpu_seconds, self.pids)),
             fsyncs=sums["qbft_journal_fsyncs_total"] + sums["qbft_decisions_commits_total"],
             frames=sums["qbft_peer_frames_sent_total"],
             wire_bytes=sums["qbft_peer_bytes_sent_total"],
-            disk_bytes=disk_bytes_of_all(pids),
+            disk_bytes=disk_bytes_of_all(self.pids),
             journal_bytes=sums["qbft_journal_bytes_total"],
         )
 

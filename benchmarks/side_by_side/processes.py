@@ -17,7 +17,7 @@ INTERRUPTED = 130
 """The exit code of what Ctrl-C ended."""
 
 STOP_SECONDS = 10.0
-READY_SECONDS = 30.0
+READY_SECONDS = 90.0
 _POLL_SECONDS = 0.05
 _LOG_LINES_SHOWN = 5
 
@@ -53,6 +53,11 @@ def disk_bytes_of_all(pids: Sequence[int]) -> int | None:
     """The sum over several processes; None if one does not tell."""
     told = [disk_bytes(pid) for pid in pids]
     return sum(size for size in told if size is not None) if None not in told else None
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of a process that is in use at this moment."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def free_ports(wanted: int) -> list[int]:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from qbft.client.errors import Lied
 from qbft.core import InstanceId
 from qbft.crypto.certificate import verify_certificate
+from qbft.crypto.evidence import Evidence, verify_evidence
 from qbft.crypto.roster import Roster
 from qbft.crypto.signing import Verifier
 from qbft.decision import Decision
-from qbft.errors import CertificateError
-from qbft.wire import decision_from_pb
+from qbft.errors import CertificateError, EvidenceError
+from qbft.wire import decision_from_pb, evidence_from_pb
 from qbft.wire.v1 import messages_pb2 as pb
 
 
@@ -57,6 +58,19 @@ class Belief:
         if instance is not None and decision.instance != instance:
             raise self.caught(node, f"asked for {instance}, it told of {decision.instance}")
         return replace(decision, own=proposed is not None and decision.value == proposed)
+
+    def check_evidence(self, node: int, message: pb.Evidence) -> Evidence:
+        """What a node holds against a validator, once it has proven itself.
+
+        Raises:
+            Lied: it proves nothing; the node is remembered.
+        """
+        try:
+            evidence = evidence_from_pb(message)
+            verify_evidence(evidence, self._roster, self._verifier)
+        except (EvidenceError, ValueError) as error:
+            raise self.caught(node, str(error)) from error
+        return evidence
 
     def _verified(self, message: pb.Decision | None) -> Decision:
         if message is None:

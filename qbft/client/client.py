@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+import secrets
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from qbft.client.access import Access
+from qbft.client.appending import (
+    REQUEST_ID_BYTES,
+    SIGNINGS_MAX,
+    Batches,
+    Preference,
+    Signing,
+    appended_at,
+    enough_told,
+    is_signed_for_other_heights,
+    log_entries,
+    position_in,
+)
 from qbft.client.belief import Belief
 from qbft.client.errors import (
     BelowMark,
     ClientError,
     DeadlineExceeded,
+    Lied,
     NoDecision,
     NoNodeLeft,
     Refused,
     Unavailable,
     Undecided,
     Unknown,
+    refused_by,
 )
-from qbft.client.hedging import Ask, Judge, first_good
+from qbft.client.hedging import Ask, Judge, Patience, first_good
+from qbft.client.in_flight import as_they_end
 from qbft.client.node import NodeLink, instance_to_pb
 from qbft.client.proposals import ProposalStream
 from qbft.client.retrying import until_available
@@ -30,10 +56,19 @@ from qbft.client.watching import Watch
 from qbft.cluster import Cluster
 from qbft.core import InstanceId
 from qbft.core.messages import HEIGHT_MAX
+from qbft.crypto.entries import REQUEST_ID_BYTES_MAX, Entry
+from qbft.crypto.evidence import Evidence
 from qbft.crypto.keys import VoteKey
 from qbft.crypto.proposal import sign_proposal
 from qbft.crypto.roster import service_leader
 from qbft.decision import Decision
+from qbft.diagnosis import Diagnosis, NodeAccount, diagnose
+from qbft.errors import QbftError
+from qbft.ordered import Appended, LogEntry, Position, Window
+from qbft.replay.capture import own_record
+from qbft.replay.record import InstanceRecord
+from qbft.wire.accounts import account_from_pb
+from qbft.wire.entries import entry_to_pb
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft.wire.v1 import messages_pb2
 
@@ -45,6 +80,10 @@ STALL_SECONDS = 10.0
 IN_FLIGHT_MAX = 256
 PAGE_DECISIONS = 256
 STATUS_SECONDS = 5.0
+EVIDENCE_MAX = 4_096
+"""Records of evidence that are read of one node: twice what the largest cluster's nodes keep."""
+HEIGHTS_TOPICS_MAX = 1 << 20
+"""Topics that are taken from one node, which may be a liar and go on for ever."""
 
 
 class Client:
@@ -62,10 +101,13 @@ class Client:
         access: the token or certificate that the operator asks of clients.
         proposer: the key that signs proposals, for topics that are not open to all.
         timeout: that of every call that is given none of its own.
-        hedge_ms: after so much silence of a node one more is asked.
+        hedge_ms: after so much silence of a node one more is asked, and under load after twice the
+            time that answers usually take; but always so soon that f+1 are asked before the
+            deadline. With 0 all are asked at once.
 
     Raises:
         ClusterError: the cluster file is not usable.
+        ValueError: `hedge_ms` is negative.
     """
 
     def __init__(
@@ -77,14 +119,25 @@ class Client:
         timeout: float | None = TIMEOUT_SECONDS,
         hedge_ms: int = HEDGE_MS,
     ) -> None:
+        if hedge_ms < 0:
+            raise ValueError(f"hedge_ms = {hedge_ms}: allowed is 0 or more")
         self.cluster = cluster if isinstance(cluster, Cluster) else Cluster.load(Path(cluster))
         self._access = access or Access()
         self._proposer = proposer
         self._timeout = timeout
-        self._hedge_seconds = hedge_ms / 1000
+        self._proposing = Patience(hedge_ms / 1000)
+        self._reading = Patience(hedge_ms / 1000)
         self._roster = self.cluster.roster
         self._leader = service_leader(self._roster)
         self._belief = Belief(self._roster)
+        self._appending = Patience(hedge_ms / 1000)
+        self._preference = Preference()
+        self._batches = Batches(self._batch)
+        self._signing = (
+            None
+            if proposer is None
+            else Signing(proposer, self._roster.cluster_id, self._next_height)
+        )
         self._links: list[NodeLink] = []
 
     async def __aenter__(self) -> Self:
@@ -101,7 +154,7 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the channels; calls that still run end."""
+        """Close the channels; calls that still run fail, as `Closed`."""
         links, self._links = self._links, []
         for link in links:
             await link.close()
@@ -139,8 +192,14 @@ class Client:
     ) -> AsyncIterator[Decision]:
         """Have many values decided, so many at a time, over one stream to each node.
 
-        Decisions come as they are made, in any order. The first failure, see `propose`, ends it
-        all; `timeout` is that of each proposal.
+        Decisions come as they are made, in any order, whether or not `proposals` goes on: it is
+        read, in a task of its own, as long as fewer than `in_flight` are on their way, and closed
+        at the end. The first failure, see `propose`, ends it all, after the decisions that are
+        there; `timeout` is that of each proposal.
+
+        Raises:
+            ValueError: `in_flight` is less than 1.
+            ClientError: see `propose`.
         """
         streams = [ProposalStream(link) for link in self._links]
 
@@ -149,23 +208,15 @@ class Client:
         ) -> messages_pb2.Decision:
             return await streams[link.node].propose(proposal)
 
-        running: set[asyncio.Task[Decision]] = set()
-        source = _iterate(proposals)
+        async def decided(proposal: tuple[str, int, bytes]) -> Decision:
+            topic, height, value = proposal
+            return await self._propose(InstanceId(topic, height), value, timeout, through_stream)
+
         try:
-            async for topic, height, value in source:
-                instance = InstanceId(topic, height)
-                work = self._propose(instance, value, timeout, through_stream)
-                running.add(asyncio.create_task(work))
-                while len(running) >= in_flight:
-                    for done in await _some_of(running):
-                        yield done
-            while running:
-                for done in await _some_of(running):
-                    yield done
+            async with aclosing(as_they_end(proposals, decided, in_flight=in_flight)) as decisions:
+                async for decision in decisions:
+                    yield decision
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
             for stream in streams:
                 await stream.close()
 
@@ -185,7 +236,13 @@ class Client:
             return self._belief.check(link.node, told, instance, value)
 
         return await self._ask(
-            f"proposing {instance}", self._order(instance), ask, timeout, judge=self._refused
+            f"proposing {instance}",
+            self._order(instance),
+            ask,
+            timeout,
+            judge=self._refused,
+            patience=self._proposing,
+            learns=True,
         )
 
     def _proposal(self, instance: InstanceId, value: bytes) -> messages_pb2.Proposal:
@@ -194,6 +251,129 @@ class Client:
             signed = sign_proposal(self._proposer, self._roster.cluster_id, instance, value)
             message.proposer, message.signature = signed.proposer, signed.signature
         return message
+
+    # --- ordered topics ---------------------------------------------------------------------------
+
+    async def append(
+        self,
+        topic: str,
+        value: bytes,
+        request_id: bytes | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Appended:
+        """Put a value at the next free position of an ordered topic; gives where it stands.
+
+        `request_id` is the caller's name for it, 1 to 64 bytes, made up where it is left out. After
+        a failure the same call with the same request id does no harm: it lands once, if the second
+        call comes less than 1,024 heights after the first. That the entry stands there is proven;
+        that it repeats no earlier one is what the node said, and `watch_entries` tells for sure.
+
+        Raises:
+            ValueError: the topic or the request id is none.
+            DeadlineExceeded: no answer came in time; it may still land.
+            Refused: f+1 nodes will not do it (`Conflict`: the request id stands for another value).
+            NoNodeLeft: every node has lied.
+        """
+        where = InstanceId(topic, 0)
+        if request_id is None:
+            request_id = secrets.token_bytes(REQUEST_ID_BYTES)
+        if not 1 <= len(request_id) <= REQUEST_ID_BYTES_MAX:
+            raise ValueError(f"a request id has 1 to {REQUEST_ID_BYTES_MAX} bytes")
+        seconds = self._timeout if timeout is None else timeout
+        when = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        if self._signing is None:
+            return await self._append(where, Entry(request_id, value), seconds)
+        signings = 0
+        while True:
+            signings += 1
+            entry = await self._signing.sign(topic, request_id, value, _seconds_until(when))
+            try:
+                appended = await self._append(where, entry, _seconds_until(when))
+            except Refused as refusal:
+                if signings == SIGNINGS_MAX or not is_signed_for_other_heights(refusal):
+                    raise
+                self._signing.forget(topic)
+            else:
+                self._signing.note(topic, appended.position.height)
+                return appended
+
+    async def _append(self, where: InstanceId, entry: Entry, timeout: float | None) -> Appended:
+        topic, message = where.topic, entry_to_pb(entry)
+        usual = self._order(where)
+
+        async def ask(link: NodeLink, seconds: float | None) -> Appended:
+            reply = await link.append(topic, message, seconds)
+            position = position_in(self._belief, link.node, reply)
+            instance = InstanceId(topic, position.height)
+            if reply.HasField("decision"):
+                decision = self._belief.check(link.node, reply.decision, instance)
+            else:
+                decision = await self._batches.get(instance, link.node)
+            appended = appended_at(self._belief, link.node, position, entry, decision)
+            self._preference.answered(link, usual)
+            return appended
+
+        return await self._ask(
+            f"appending to {topic}",
+            self._preference.order(usual),
+            ask,
+            timeout,
+            judge=self._refused,
+            patience=self._appending,
+            learns=True,
+        )
+
+    async def _batch(self, instance: InstanceId, node: int) -> Decision:
+        return await self.get(instance.topic, instance.height, node=node)
+
+    async def _next_height(self, topic: str, seconds: float | None) -> int:
+        """How far an ordered topic has come, by so many nodes that it can be relied on."""
+        told: list[int] = []
+        faulty = self._roster.faulty
+
+        async def ask(link: NodeLink, left: float | None) -> int:
+            return enough_told(told, await link.next_height(topic, left), faulty)
+
+        return await self._ask(
+            f"asking how far {topic} has come",
+            self._order(InstanceId(topic, 0)),
+            ask,
+            seconds,
+            width=2 * faulty + 1,
+            judge=self._refused,
+            patience=self._reading,
+        )
+
+    async def watch_entries(
+        self,
+        topic: str,
+        after: Position | None = None,
+        *,
+        void: bool = False,
+        node: int | None = None,
+        stall: float = STALL_SECONDS,
+    ) -> AsyncGenerator[LogEntry, None]:
+        """Follow an ordered topic, entry by entry, without gaps, for ever; every reader gets alike.
+
+        It begins after a position, or where the topic does. With `void`, entries are given too that
+        repeat an earlier one, and count for nothing. What counts depends on the 1,023 heights
+        before: they are read as well, and have to be kept. `node` and `stall` are as in `watch`.
+
+        Raises:
+            ValueError: topic or node is outside what there can be.
+            Refused: f+1 nodes in a row will not (it begins below what is kept, no token).
+            NoNodeLeft: every node has lied.
+        """
+        first = self.cluster.first_height(topic)
+        begin = Window.begin(first if after is None else after.height, first)
+        watching = aclosing(self.watch(topic, begin, node=node, stall=stall))
+        async with (
+            watching as decisions,
+            aclosing(log_entries(decisions, begin, after, void=void)) as entries,
+        ):
+            async for entry in entries:
+                yield entry
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -209,11 +389,12 @@ class Client:
         """Read a decision from one node, or with `quorum` from f+1, one of which is honest.
 
         A decision is beyond doubt whoever gave it; that there is none is only what was said. With
-        `quorum` that is said by f+1 nodes, and where they differ the instance counts as undecided.
+        `quorum` that is said by f+1 nodes, and where they differ the instance counts as undecided,
+        and the lowest of their marks is told: an honest one's is no lower.
         `node` asks that node alone.
 
         Raises:
-            ValueError: topic or height is outside what there can be.
+            ValueError: topic, height or node is outside what there can be.
             NoDecision: `Undecided`, `Unknown` or `BelowMark`.
             DeadlineExceeded: too few answers came in time.
             Refused: f+1 nodes will not answer.
@@ -229,16 +410,21 @@ class Client:
             answers = [failure for failure in failures if isinstance(failure, NoDecision)]
             if len(answers) >= enough:
                 alike = len({type(answer) for answer in answers}) == 1
+                marks = [answer.mark for answer in answers if isinstance(answer, BelowMark)]
+                if alike and marks:
+                    raise BelowMark(instance, min(marks))
                 raise answers[0] if alike else Undecided(instance)
             self._refused(failures)
 
         return await self._ask(
             f"reading {instance}",
-            self._order(instance) if node is None else [node],
+            self._order(instance, node),
             ask,
             timeout,
             width=enough,
             judge=judge,
+            patience=self._reading,
+            learns=node is None,
         )
 
     def _read(self, node: int, instance: InstanceId, reply: pb.GetDecisionReply) -> Decision:
@@ -263,7 +449,7 @@ class Client:
         `node` asks that node alone; otherwise each page comes from the first that gives it.
 
         Raises:
-            ValueError: topic or height is outside what there can be.
+            ValueError: topic, height or node is outside what there can be.
             ClientError: see `get`.
         """
         start: InstanceId | None = InstanceId(topic, from_height)
@@ -297,8 +483,15 @@ class Client:
                 raise self._belief.caught(link.node, "its pages do not go on")
             return page, InstanceId(start.topic, reply.next_height)
 
-        nodes = self._order(start) if node is None else [node]
-        return await self._ask(f"listing {start.topic}", nodes, ask, None, judge=self._refused)
+        nodes = self._order(start, node)
+        return await self._ask(
+            f"listing {start.topic}",
+            nodes,
+            ask,
+            None,
+            judge=self._refused,
+            patience=self._reading,
+        )
 
     async def watch(
         self,
@@ -307,7 +500,7 @@ class Client:
         *,
         node: int | None = None,
         stall: float = STALL_SECONDS,
-    ) -> AsyncIterator[Decision]:
+    ) -> AsyncGenerator[Decision, None]:
         """Follow a topic height by height, without gaps, for ever (SCENARIOS G14).
 
         A stream that breaks is taken up at the next height, at another node. One that gives nothing
@@ -315,12 +508,12 @@ class Client:
         `node` keeps to that node.
 
         Raises:
-            ValueError: topic or height is outside what there can be.
+            ValueError: topic, height or node is outside what there can be.
             Refused: f+1 nodes in a row will not (below the mark, no token), or the one asked for.
             NoNodeLeft: every node has lied.
         """
         following = InstanceId(topic, from_height)
-        nodes = self._order(following) if node is None else [node]
+        nodes = self._order(following, node)
 
         def check(teller: int, told: messages_pb2.Decision) -> Decision:
             return self._belief.check(teller, told, following)
@@ -350,15 +543,17 @@ class Client:
         node's word.
 
         Raises:
+            ValueError: there is no such node.
             Refused: the cursor is another node's, or beyond what it has or keeps.
             NoNodeLeft: the node has lied.
         """
+        nodes = [self._known(node)]
 
         def check(teller: int, told: pb.WatchAllReply) -> tuple[Decision, bytes]:
             return self._belief.check(teller, told.decision), told.cursor
 
         watch = Watch(
-            lambda: self._believed([node]),
+            lambda: self._believed(nodes),
             lambda link: link.watch_all(cursor),
             check,
             refusals_max=0,
@@ -373,15 +568,125 @@ class Client:
 
     async def status(self, timeout: float = STATUS_SECONDS) -> dict[int, NodeStatus | ClientError]:
         """Ask every node how it is: its account, or why there is none. Nothing of it is proven."""
+        now = asyncio.get_running_loop().time
 
         async def ask(link: NodeLink) -> NodeStatus | ClientError:
+            asked_s = now()
             try:
-                return status_from_pb(await link.status(timeout))
+                return status_from_pb(await link.status(timeout), asked_s, now())
             except ClientError as failure:
                 return failure
 
         accounts = await asyncio.gather(*map(ask, self._links))
         return dict(enumerate(accounts))
+
+    async def diagnose(
+        self,
+        instance: InstanceId,
+        timeout: float = STATUS_SECONDS,
+        known: Mapping[int, NodeAccount] | None = None,
+    ) -> Diagnosis:
+        """Ask every node how it stands in an instance, and say why it is not decided.
+
+        `known` are accounts of nodes that need not be asked. Nothing of it is proven: a faulty node
+        may say what it likes.
+        """
+        nodes = self._roster.nodes
+        told: dict[int, NodeAccount | str] = dict(known or {})
+        unwilling: dict[int, str] = {}
+
+        async def ask(link: NodeLink) -> None:
+            try:
+                reply = await link.inspect(instance, timeout)
+                told[link.node] = account_from_pb(reply, instance, link.node, nodes)
+            except Refused as refusal:
+                unwilling[link.node] = str(refusal)
+            except (ClientError, ValueError) as failure:
+                told[link.node] = str(failure)
+
+        await asyncio.gather(*(ask(link) for link in self._links if link.node not in told))
+        return diagnose(instance, told, nodes, unwilling)
+
+    async def capture(
+        self, instance: InstanceId, timeout: float = STATUS_SECONDS, *, node: int | None = None
+    ) -> dict[int, InstanceRecord | QbftError | None]:
+        """Ask every node, or this one, for what it recorded of an instance; None: it has nothing.
+
+        Nothing of it is proven: a faulty node may say what it likes.
+        """
+
+        async def ask(link: NodeLink) -> InstanceRecord | QbftError | None:
+            try:
+                reply = await link.capture(instance, timeout)
+                if not reply.HasField("record"):
+                    return None
+                return own_record(reply.record, instance, link.node, self._roster.nodes)
+            except QbftError as failure:
+                return failure
+
+        links = self._links if node is None else [self._links[node]]
+        told = await asyncio.gather(*map(ask, links))
+        return {link.node: answer for link, answer in zip(links, told, strict=True)}
+
+    async def heights(
+        self, timeout: float = STATUS_SECONDS
+    ) -> dict[int, dict[str, int] | ClientError]:
+        """Ask every node how far each topic has come there, or why it does not say.
+
+        By topic, the highest height that the node has voted at or knows to be decided. Nothing of
+        it is proven.
+        """
+
+        async def ask(link: NodeLink) -> dict[str, int] | ClientError:
+            highest: dict[str, int] = {}
+            try:
+                async with asyncio.timeout(timeout), aclosing(link.heights()) as pages:
+                    async for page in pages:
+                        highest.update((each.topic, each.height) for each in page.highest)
+                        if len(highest) > HEIGHTS_TOPICS_MAX:
+                            return Lied(link.node, "it names more topics than there can be")
+            except TimeoutError:
+                return Unavailable(f"node {link.node}: no answer in {timeout:g} s", node=link.node)
+            except ClientError as failure:
+                return failure
+            return highest
+
+        return dict(enumerate(await asyncio.gather(*map(ask, self._links))))
+
+    async def evidence(
+        self, *, node: int | None = None, timeout: float = STATUS_SECONDS
+    ) -> dict[int, list[Evidence] | ClientError]:
+        """Ask every node, or that one, what it holds against validators (SCENARIOS B16).
+
+        Gives what each has proven, or why it has told nothing; a node that tells what proves
+        nothing has lied (`liars`).
+
+        Raises:
+            ValueError: there is no such node.
+        """
+        nodes = range(self._roster.nodes) if node is None else [self._known(node)]
+
+        async def ask(asked: int) -> list[Evidence] | ClientError:
+            try:
+                async with asyncio.timeout(timeout):
+                    return await self._evidence_of(*self._believed([asked]))
+            except TimeoutError:
+                return Unavailable(f"node {asked}: no answer in {timeout:g} s", node=asked)
+            except ClientError as failure:
+                return failure
+
+        told = await asyncio.gather(*map(ask, nodes))
+        return dict(zip(nodes, told, strict=True))
+
+    async def _evidence_of(self, link: NodeLink) -> list[Evidence]:
+        """Read all pages of one node, whatever it says, up to a bound."""
+        found: list[Evidence] = []
+        while len(found) < EVIDENCE_MAX:
+            reply = await link.evidence_page(len(found), None)
+            found += [self._belief.check_evidence(link.node, each) for each in reply.evidence]
+            if not reply.HasField("next") or not reply.evidence:
+                break
+        return found
 
     # --- whom to ask ------------------------------------------------------------------------------
 
@@ -393,10 +698,17 @@ class Client:
         timeout: float | None,
         *,
         judge: Judge,
+        patience: Patience,
+        learns: bool = False,
         width: int = 1,
     ) -> T:
-        """Ask these nodes, hedged and retried, until the deadline."""
+        """Ask these nodes, hedged and retried, until the deadline.
+
+        `learns` is for askings that are like most: what the caller's node takes, or a page, is not
+        what answers usually take. Nor is the time for which a node was away.
+        """
         seconds = self._timeout if timeout is None else timeout
+        now = asyncio.get_running_loop().time
         failures: dict[int, ClientError] = {}
 
         def asking(link: NodeLink) -> Ask[T]:
@@ -407,24 +719,43 @@ class Client:
                     failures[link.node] = failure
 
                 async def try_once() -> T:
-                    return await call(link, _seconds_until(deadline.when()))
+                    began = now()
+                    answer = await call(link, _seconds_until(deadline.when()))
+                    if learns:
+                        patience.answered(now() - began)
+                    return answer
 
-                return await until_available(try_once, stumbled)
+                return await until_available(try_once, stumbled, link.rest)
 
             return ask
 
         links = self._believed(nodes)
+        delay = patience.delay
+        if seconds is not None:
+            delay = min(delay, seconds / (self._roster.faulty + 2))
         try:
             async with asyncio.timeout(seconds) as deadline:
                 asks = [asking(link) for link in links]
-                return await first_good(asks, delay=self._hedge_seconds, width=width, judge=judge)
+                return await first_good(asks, delay=delay, width=width, judge=judge)
         except TimeoutError:
             raise DeadlineExceeded(what, seconds or 0.0, failures) from None
 
-    def _order(self, instance: InstanceId) -> list[int]:
-        """All nodes, from the leader of round 1 on: in the order in which they lead."""
+    def _order(self, instance: InstanceId, node: int | None = None) -> list[int]:
+        """All nodes, from the leader of round 1 on, in the order in which they lead; or that one.
+
+        Raises:
+            ValueError: there is no such node.
+        """
+        if node is not None:
+            return [self._known(node)]
         nodes = self._roster.nodes
         return [self._leader(instance, round_) for round_ in range(1, nodes + 1)]
+
+    def _known(self, node: int) -> int:
+        nodes = self._roster.nodes
+        if not 0 <= node < nodes:
+            raise ValueError(f"node = {node}: allowed is 0 to {nodes - 1}")
+        return node
 
     def _believed(self, nodes: Sequence[int]) -> list[NodeLink]:
         """The links to those nodes that have not lied.
@@ -444,24 +775,8 @@ class Client:
         """More nodes refuse than can be faulty: then an honest one does."""
         refusals = [failure for failure in failures if isinstance(failure, Refused)]
         if len(refusals) > self._roster.faulty:
-            raise refusals[0]
+            raise refused_by(refusals)
 
 
 def _seconds_until(when: float | None) -> float | None:
     return None if when is None else max(0.0, when - asyncio.get_running_loop().time())
-
-
-async def _iterate(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item
-
-
-async def _some_of(running: set[asyncio.Task[T]]) -> list[T]:
-    """Wait until some have ended, take them out, and give what they gave."""
-    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-    running -= done
-    return [task.result() for task in done]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from qbft.core import InstanceId
 from qbft.errors import QbftError
@@ -13,6 +13,13 @@ from qbft.errors import QbftError
 
 class ClientError(QbftError):
     """Whatever keeps a client from giving what it was asked for."""
+
+
+class Closed(ClientError):  # noqa: N818 - named for what the client meets
+    """The client was closed, its `async with` block left, while the call still ran."""
+
+    def __init__(self) -> None:
+        super().__init__("the client is closed")
 
 
 class Unavailable(ClientError):  # noqa: N818 - named for what the client meets
@@ -41,21 +48,44 @@ class DeadlineExceeded(ClientError):  # noqa: N818 - named as the status code is
 
 
 class Refused(ClientError):  # noqa: N818 - named for what the client meets
-    """A node will not do this, however often it is asked; `code` is the name of the gRPC status."""
+    """A node will not do this, however often it is asked; `code` is the name of the gRPC status.
 
-    def __init__(self, message: str, *, code: str, node: int) -> None:
-        super().__init__(f"node {node}: {code}: {message}")
+    Where several nodes gave different reasons, the message has them all, `code` is UNKNOWN and
+    `node` None.
+    """
+
+    def __init__(self, message: str, *, code: str, node: int | None) -> None:
+        super().__init__(message if node is None else f"node {node}: {code}: {message}")
         self.code = code
         self.message = message
         self.node = node
 
 
 class Conflict(Refused):
-    """The node's clients proposed another value first, of digest `first_digest` (SCENARIOS G4)."""
+    """The node's clients proposed another value first, of digest `first_digest` (SCENARIOS G4).
 
-    def __init__(self, message: str, *, code: str, node: int, first_digest: bytes) -> None:
+    Several nodes that do not name the same one leave `first_digest` empty.
+    """
+
+    def __init__(self, message: str, *, code: str, node: int | None, first_digest: bytes) -> None:
         super().__init__(message, code=code, node=node)
         self.first_digest = first_digest
+
+
+def refused_by(refusals: Sequence[Refused]) -> Refused:
+    """What to tell when so many nodes refuse that one of them is honest.
+
+    What all give as their reason is true; of reasons that differ none can be told apart from a
+    liar's, who makes up a conflict, or the digest of one.
+    """
+    digests = {refusal.first_digest for refusal in refusals if isinstance(refusal, Conflict)}
+    codes = {refusal.code for refusal in refusals}
+    if len(codes) == 1 and len(digests) <= 1:
+        return refusals[0]
+    told = "; ".join(map(str, refusals))
+    if len(codes) > 1:
+        return Refused(told, code="UNKNOWN", node=None)
+    return Conflict(told, code=refusals[0].code, node=None, first_digest=b"")
 
 
 class Lied(ClientError):  # noqa: N818 - named for what the node did
@@ -86,7 +116,7 @@ class Unknown(NoDecision):
     """Whoever was asked has never heard of the instance."""
 
     def __init__(self, instance: InstanceId) -> None:
-        super().__init__(instance, "never heard of")
+        super().__init__(instance, "never heard of: not proposed, or not come here yet")
 
 
 class BelowMark(NoDecision):

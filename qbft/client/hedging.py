@@ -1,17 +1,20 @@
 """Ask one node, and others too when it is slow or says no; the first good answer wins.
 
 With f faulty nodes, f+1 askings reach a correct one. Everybody is not asked at once, for then every
-node would do every client's work, under load most of all.
+node would do every client's work, under load most of all. For the same reason silence is measured
+by what is usual: where all nodes have become slow, asking more of them makes them slower still.
 """
 
 from __future__ import annotations
 
 import asyncio
+import statistics
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from qbft.client.errors import ClientError, NoDecision, Refused, Unavailable
+from qbft.client.errors import ClientError, Closed, NoDecision, Refused, Unavailable
 from qbft.errors import first_of
 
 T = TypeVar("T")
@@ -21,6 +24,47 @@ Ask = Callable[[Callable[[], None]], Awaitable[T]]
 
 Judge = Callable[[Sequence[ClientError]], None]
 """Looks at all failures so far, and raises when they settle the matter."""
+
+
+RECENT_ANSWERS = 63
+ENOUGH_ANSWERS = 8
+USUAL_TIMES = 2.0
+PATIENCE_SECONDS_MAX = 5.0
+"""However late answers usually are, so much silence is enough."""
+
+
+class Patience:
+    """How long a node may be silent before another one is asked: twice the usual, or the least.
+
+    The usual is the median of the last answers' times. F nodes that lead at most a third of the
+    instances cannot move it, however late they answer; those that never do leave no time behind.
+    What a bad hour teaches is bounded, or its end would find nobody hedging. A least of 0 learns
+    nothing: all are asked at once.
+    """
+
+    def __init__(self, least: float) -> None:
+        self._least = least
+        self._recent: deque[float] = deque(maxlen=RECENT_ANSWERS)
+        self._delay = least
+        self._stale = 0
+
+    @property
+    def delay(self) -> float:
+        """Seconds of silence after which one more is asked."""
+        return self._delay
+
+    def answered(self, seconds: float) -> None:
+        """Note how long a good answer took."""
+        if not self._least:
+            return
+        self._recent.append(seconds)
+        self._stale -= 1
+        if (
+            self._stale < 0 and len(self._recent) >= ENOUGH_ANSWERS
+        ):  # not each time: it costs as much as a tenth of a call
+            self._stale = len(self._recent) // 8
+            usual = USUAL_TIMES * statistics.median(self._recent)
+            self._delay = max(self._least, min(usual, PATIENCE_SECONDS_MAX))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +84,7 @@ async def first_good(
         judge: ends it early by raising.
 
     Raises:
+        Closed: at once, when one does.
         ClientError: what the judge raised; or, when all have failed, the plainest of the failures.
     """
     news: asyncio.Queue[_Good[T] | ClientError | None] = asyncio.Queue()
@@ -68,6 +113,8 @@ async def first_good(
                     for task in running:
                         task.cancel()
                     return told.answer
+                if isinstance(told, Closed):
+                    raise told
                 if told is not None:
                     failures.append(told)
                     judge(failures)

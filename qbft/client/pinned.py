@@ -23,6 +23,20 @@ PINNED: Options = [*DIALLING, ("grpc.ssl_target_name_override", TLS_NAME)]
 """... and with TLS: all nodes bear one name, so that only the pin says which of them it is."""
 
 
+def keepalive(every_ms: int, timeout_ms: int) -> Options:
+    """A ping after so much silence while calls run, and how long its answer may take.
+
+    Without it a call waits for ever on a node whose machine, or the way to it, has gone without a
+    word: nothing comes, nothing is to be sent, and TCP does not ask.
+    """
+    return [
+        ("grpc.keepalive_time_ms", every_ms),
+        ("grpc.keepalive_timeout_ms", timeout_ms),
+        ("grpc.http2.ping_timeout_ms", timeout_ms),  # 60 s by default, and it wins
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+
+
 def pinned_credentials(
     validator: Validator, key_pem: bytes | None = None, certificate_pem: bytes | None = None
 ) -> grpc.ChannelCredentials:

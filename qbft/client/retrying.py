@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -25,6 +25,8 @@ PUSHBACK = "grpc-retry-pushback-ms"
 FIRST_DIGEST = "qbft-first-digest"
 RETRY_SECONDS_FIRST = 0.05
 RETRY_SECONDS_MAX = 2.0
+PUSHBACK_MS_MIN = 50
+"""A node that asks to be asked at once, again and again, is a liar's way to keep a client busy."""
 PUSHBACK_MS_MAX = 60_000
 """A node may ask for this much patience at most; another is asked meanwhile anyway."""
 MESSAGE_CHARACTERS_MAX = 500
@@ -41,6 +43,9 @@ _TLS_FAILURES = {
 """What an operator can put right, by the words that gRPC and OpenSSL have for it."""
 
 _NOT_CONNECTED = re.compile(r"failed to connect.*; last error: [A-Z_]+: (.*)", re.DOTALL)
+
+_FULL_SERVER = "Concurrent RPC limit exceeded!"
+"""What gRPC says for a server with more calls than it may have; it names no time to come back."""
 
 _FINAL = frozenset(
     {
@@ -73,15 +78,19 @@ def failure(
 ) -> ClientError:
     """What a status means, from wherever it came.
 
-    A full node says when to come back; a RESOURCE_EXHAUSTED that does not is gRPC's own, for a
-    message that is too large, and final.
+    A full node says when to come back; a RESOURCE_EXHAUSTED that does not is gRPC's own: its server
+    is full, or, and that is final, a message is too large.
     """
     message = _without_grpc_chatter(message)[:MESSAGE_CHARACTERS_MAX]
     if code is grpc.StatusCode.ALREADY_EXISTS:
         return Conflict(message, code=code.name, node=node, first_digest=first_digest)
-    if code in _FINAL or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and not retry_ms):
+    is_too_large = (
+        code is grpc.StatusCode.RESOURCE_EXHAUSTED and not retry_ms and message != _FULL_SERVER
+    )
+    if code in _FINAL or is_too_large:
         return Refused(message, code=code.name, node=node)
-    retry_ms = min(retry_ms, PUSHBACK_MS_MAX)
+    if retry_ms:
+        retry_ms = min(max(retry_ms, PUSHBACK_MS_MIN), PUSHBACK_MS_MAX)
     return Unavailable(f"node {node}: {code.name}: {message}", node=node, retry_ms=retry_ms)
 
 
@@ -127,12 +136,15 @@ def _failed(state: tenacity.RetryCallState) -> Unavailable | None:
 
 
 async def until_available(
-    call: Callable[[], Coroutine[Any, Any, T]], stumbled: Callable[[Unavailable], None]
+    call: Callable[[], Coroutine[Any, Any, T]],
+    stumbled: Callable[[Unavailable], None],
+    rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> T:
     """Call, and call again as long as it is `Unavailable`; the caller's deadline ends it.
 
-    `stumbled` is told of each failure before the wait that follows it. A first try that succeeds,
-    as nearly all do, passes tenacity by, whose bookkeeping costs as much as a certificate's proof.
+    `stumbled` is told of each failure before the wait that follows it, which `rest` is. A first try
+    that succeeds, as nearly all do, passes tenacity by, whose bookkeeping costs as much as a
+    certificate's proof.
 
     Raises:
         ClientError: any other failure of the call, at once.
@@ -158,6 +170,6 @@ async def until_available(
         retry=tenacity.retry_if_exception_type(Unavailable),
         wait=_wait_seconds,
         before_sleep=tell,
-        sleep=asyncio.sleep,
+        sleep=rest,
     )
     return await retrying(call_again)

@@ -32,10 +32,13 @@ class NodeStatus:
     decisions: int
     store_id: bytes
     peers: tuple[PeerStatus, ...]
+    clock_zero_ms: float = 0.0
+    """What the node's clock showed, in ms since 1970, when the asking loop's stood at zero: two
+    nodes' clocks differ by the difference, give or take half of what the answers took."""
 
 
-def status_from_pb(reply: pb.GetStatusReply) -> NodeStatus:
-    """Read a reply."""
+def status_from_pb(reply: pb.GetStatusReply, asked_s: float, answered_s: float) -> NodeStatus:
+    """Read a reply; it was asked for and came at these seconds of the loop's clock."""
     peers = tuple(
         PeerStatus(
             peer.validator,
@@ -57,4 +60,5 @@ def status_from_pb(reply: pb.GetStatusReply) -> NodeStatus:
         decisions=reply.decisions,
         store_id=reply.store_id,
         peers=peers,
+        clock_zero_ms=reply.clock_unix_ms - (asked_s + answered_s) / 2 * 1000,
     )

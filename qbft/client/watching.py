@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Generic, TypeVar
 
-from qbft.client.errors import Lied, Refused, Unavailable
+from qbft.client.errors import Lied, Refused, Unavailable, refused_by
 from qbft.client.node import NodeLink
 from qbft.client.retrying import until_available
 
@@ -50,8 +50,9 @@ class Watch(Generic[Told, Known]):
         Raises:
             Refused: more nodes than may refuse it do.
             NoNodeLeft: no node is left to ask.
+            Closed: the client was closed meanwhile.
         """
-        known = await until_available(self._try, lambda _: None)
+        known = await until_available(self._try, lambda _: None, self._rest)
         self._refused.clear()
         return known
 
@@ -69,7 +70,7 @@ class Watch(Generic[Told, Known]):
         except Refused as refused:
             self._refused[node] = refused
             if len(self._refused) > min(self._refusals_max, len(links) - 1):
-                raise
+                raise refused_by(list(self._refused.values())) from None
             why = str(refused)
         except Lied:
             await self._leave()
@@ -82,6 +83,11 @@ class Watch(Generic[Told, Known]):
             why = str(error)
         await self._leave()
         raise Unavailable(why, node=node)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait before the next try, as long as the client is open."""
+        if self._link is not None:
+            await self._link.rest(seconds)
 
     async def _leave(self) -> None:
         self._turn += 1

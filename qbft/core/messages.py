@@ -15,6 +15,7 @@ from qbft.core.quorum import max_faulty, quorum
 
 HEIGHT_MAX = 2**63 - 1
 ROUND_MAX = 2**31 - 1
+"""The highest of an instance, and of a message."""
 TOPIC_PATTERN = re.compile(r"[a-z0-9][a-z0-9._/-]{0,127}")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
@@ -152,6 +153,7 @@ class Definition:
     nodes: int
     leader: Leader
     fifo_messages_max: int = 100
+    """Messages of one source in an engine's log; the oldest goes."""
     compares: bool = False
     quorum: int = field(init=False)
     faulty: int = field(init=False)

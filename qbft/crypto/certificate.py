@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
 
 from qbft.core import InstanceId, Message, MessageType, Value
 from qbft.core.messages import ROUND_MAX
@@ -25,6 +25,15 @@ class Certificate:
     round: int
     value: Value | None
     commits: tuple[Message, ...]
+    _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
+
+    def encoded(self, encode: Callable[[Certificate], bytes]) -> bytes:
+        """Its bytes, made once: a node writes each certificate to journal, store and clients."""
+        encoded = self._encoded
+        if encoded is None:
+            encoded = encode(self)
+            object.__setattr__(self, "_encoded", encoded)
+        return encoded
 
 
 def verify_certificate(

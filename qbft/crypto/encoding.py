@@ -13,3 +13,20 @@ def pack(fields: Iterable[bytes]) -> bytes:
 def number(value: int) -> bytes:
     """Write a number as a field: 8 bytes, big-endian."""
     return value.to_bytes(8, "big")
+
+
+def unpack(data: bytes, fields_max: int) -> list[bytes]:
+    """Split what `pack` has joined.
+
+    Raises:
+        ValueError: it is something else, or has more fields than that.
+    """
+    fields: list[bytes] = []
+    place = 0
+    while place < len(data):
+        end = place + 4 + int.from_bytes(data[place : place + 4], "big")
+        if place + 4 > len(data) or end > len(data) or len(fields) == fields_max:
+            raise ValueError("not a list of fields")
+        fields.append(data[place + 4 : end])
+        place = end
+    return fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from qbft.core import InstanceId, Leader, max_faulty, quorum
 from qbft.crypto.encoding import number, pack
@@ -52,10 +52,7 @@ def first_leader(cluster: bytes, instance: InstanceId) -> int:
 
 def service_leader(roster: Roster) -> Leader:
     """Give the service's leader function: a hash picks the first, then validators take turns."""
-
-    @lru_cache(maxsize=LEADERS_CACHED_MAX)
-    def base(instance: InstanceId) -> int:
-        return first_leader(roster.cluster_id, instance)
+    base = lru_cache(LEADERS_CACHED_MAX)(partial(first_leader, roster.cluster_id))
 
     def leader(instance: Hashable, round_: int) -> int:
         if not isinstance(instance, InstanceId):

@@ -23,6 +23,7 @@ BATCH_VOTES_MAX = 256
 """Votes under one signature."""
 STORE_ID_BYTES = 16
 VERIFIED_CACHED_MAX = 8_192
+"""Batches whose signature was found good: a vote of one is then checked without it."""
 
 
 @dataclass(frozen=True, slots=True)

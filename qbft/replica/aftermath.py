@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from qbft.core import InstanceId, Message, MessageType
 from qbft.decision import Decision
+from qbft.replica.bounds import Bites, Bound
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.narrow import as_instance
 from qbft.replica.outbox import Outbox
@@ -40,7 +41,9 @@ class Aftermath:
         store: DecisionStore,
         limits: ReplicaLimits,
         outbox: Outbox,
+        bites: Bites | None = None,
     ) -> None:
+        self._bites = bites or Bites()
         self._peers = peers
         self._store = store
         self._limits = limits
@@ -90,6 +93,7 @@ class Aftermath:
         if self.is_late(sender, vote):
             return
         if not self._peers[sender].answers.take(now_ms):
+            self._bites.note(Bound.ANSWER_BURST_MAX, sender)
             return
         decision = self._store.get(as_instance(vote.instance))
         if decision is None:
@@ -116,6 +120,7 @@ class Aftermath:
             settled = self._queue[0]
             if settled.silent and not self._pace.take(now_ms, len(settled.silent)):
                 self._paused_until_ms = now_ms + self._limits.late_commit_ms
+                self._bites.note(Bound.LATE_BURST_MAX)
                 return
             self._drop(self._queue.popleft())
             for peer in sorted(settled.silent):

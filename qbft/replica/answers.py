@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from qbft.core import InstanceId
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
+from qbft.replica.bounds import Bound
 from qbft.replica.budget import VOTE_BYTES, cost_of
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.narrow import bytes_of
@@ -38,12 +39,15 @@ class Answers:
 
     def answer(self, peer: Peer, frame: Frame, now_ms: int) -> Iterator[int]:
         """Answer one by one; yields what each answer cost, as `Replica.receive` counts it."""
-        for instance, digest in frame.wanted_values[: self._limits.wanted_per_frame_max]:
-            if peer.pulls.take(now_ms, self._limits.asked_bytes_min):
+        wanted_max = self._limits.wanted_per_frame_max
+        if max(len(frame.wanted_values), len(frame.wanted_decisions)) > wanted_max:
+            peer.bitten(Bound.WANTED_PER_FRAME_MAX)
+        for instance, digest in frame.wanted_values[:wanted_max]:
+            if peer.pull(now_ms, self._limits.asked_bytes_min):
                 self._give_value(peer, instance, digest, now_ms)
             yield 1
-        for instance in frame.wanted_decisions[: self._limits.wanted_per_frame_max]:
-            if peer.pulls.take(now_ms, self._limits.asked_bytes_min):
+        for instance in frame.wanted_decisions[:wanted_max]:
+            if peer.pull(now_ms, self._limits.asked_bytes_min):
                 self._tell(peer, instance, now_ms)
             yield 1
 
@@ -56,21 +60,27 @@ class Answers:
                 self._give_decision(peer, instance, decision, now_ms)
             return
         proposal = opened.proposals.get(digest)
-        if proposal is not None and peer.pulls.take(now_ms, len(proposal.value)):
+        if proposal is not None and peer.pull(now_ms, len(proposal.value)):
             self._outbox.enclose(peer.index, proposal)
 
     def _tell(self, peer: Peer, instance: InstanceId, now_ms: int) -> None:
-        """Give the decision, or the own current votes of an open instance with a proposal."""
+        """Give the decision, or the own current votes of an open instance with a proposal.
+
+        Of what is not kept any more, from which height on its topic is (DESIGN, retention).
+        """
         opened = self._opens.get(instance)
         if opened is None:
             decision = self._store.get(instance)
+            mark = self._store.low_water_mark(instance.topic)
             if decision is not None:
                 self._give_decision(peer, instance, decision, now_ms)
+            elif instance.height < mark:
+                self._outbox.to(peer.index).marks[instance.topic] = mark
             return
         proposal = opened.known_proposal()
         votes = [cast.own.vote for cast in opened.votes.current if cast.sequence]
         size = sum(map(cost_of, votes)) + (len(proposal.value) if proposal is not None else 0)
-        if not peer.pulls.take(now_ms, size):
+        if not peer.pull(now_ms, size):
             return
         if proposal is not None:
             self._outbox.enclose(peer.index, proposal)
@@ -81,6 +91,6 @@ class Answers:
         self, peer: Peer, instance: InstanceId, decision: Decision, now_ms: int
     ) -> None:
         value = bytes_of(decision)
-        if peer.pulls.take(now_ms, len(value) + VOTE_BYTES * len(decision.certificate.commits)):
+        if peer.pull(now_ms, len(value) + VOTE_BYTES * len(decision.certificate.commits)):
             self._outbox.to(peer.index).certificates.append(decision.certificate)
             self._outbox.enclose(peer.index, Proposal(instance, value))

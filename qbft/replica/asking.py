@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
 from qbft.core import InstanceId, Message, MessageType
+from qbft.replica.bounds import Bites, Bound
 from qbft.replica.conclusions import Conclusions
 from qbft.replica.held import HeldVotes
 from qbft.replica.limits import ReplicaLimits
@@ -18,6 +19,9 @@ from qbft.replica.narrow import as_digest
 from qbft.replica.open_instance import OpenInstance
 from qbft.replica.outbox import Outbox
 from qbft.replica.peer import Peer
+
+LEFT_TICKS = 4
+"""So many ticks pass between two questions about instances in which this node does not vote."""
 
 
 class Asking:
@@ -36,7 +40,9 @@ class Asking:
         limits: ReplicaLimits,
         outbox: Outbox,
         reject: Callable[[str, int], None],
+        bites: Bites | None = None,
     ) -> None:
+        self._bites = bites or Bites()
         self._peers = peers
         self._opens = opens
         self._held = held
@@ -45,6 +51,7 @@ class Asking:
         self._outbox = outbox
         self._reject = reject
         self._incomplete: dict[InstanceId, OpenInstance] = {}
+        self._left: dict[InstanceId, None] = {}
         self._asked: OrderedDict[tuple[InstanceId, bytes], int] = OrderedDict()
         self._ticks = 0
 
@@ -63,6 +70,19 @@ class Asking:
     def forget(self, instance: InstanceId) -> None:
         """Ask for nothing of an instance that has closed."""
         self._incomplete.pop(instance, None)
+
+    def leave(self, instance: InstanceId) -> None:
+        """Ask now and then how an instance was decided in which this node does not vote (W7).
+
+        Its peers may hold a vote of it there, from before votes were lost: they decide with that
+        vote, and take it for one that needs no certificate.
+        """
+        self._left[instance] = None
+
+    @property
+    def has_left(self) -> bool:
+        """Whether there are such instances."""
+        return bool(self._left)
 
     def for_decision(self, peer: int, instance: InstanceId) -> None:
         """Ask a peer for a decision, or for how the instance stands there."""
@@ -83,7 +103,9 @@ class Asking:
         self._asked[key] = now_ms + self._limits.resend_ms
         self._asked.move_to_end(key)
         if len(self._asked) > self._limits.asked_values_max:
-            self._asked.popitem(last=False)
+            _, until_ms = self._asked.popitem(last=False)
+            if until_ms > now_ms:
+                self._bites.note(Bound.ASKED_VALUES_MAX)
         self._outbox.to(peer).wanted_values[key] = None
 
     def for_value_of(self, opened: OpenInstance, sender: int, vote: Message, now_ms: int) -> None:
@@ -101,17 +123,26 @@ class Asking:
         if askable:
             self.for_value(instance, digest, askable[self._ticks % len(askable)], now_ms)
 
-    def tick(self, now_ms: int, may_open: Callable[[int], bool]) -> None:
+    def tick(
+        self,
+        now_ms: int,
+        may_open: Callable[[int], bool],
+        is_concluded: Callable[[InstanceId], bool],
+    ) -> None:
         """Ask again; bounded, whatever is open: the next tick goes on where this one stops.
 
         `may_open(peer)` tells whether that peer's votes could open an instance now.
         """
         self._ticks += 1
+        if self._ticks % LEFT_TICKS == 0:
+            self._ask_about_left(is_concluded)
         for peer in self._peers.values():
             self._go_on(peer)
             if may_open(peer.index):
                 for instance in self._held.missed_of(peer.index, self._limits.wanted_per_frame_max):
                     self.for_decision(peer.index, instance)
+        if max(len(self._incomplete), len(self._bare)) > self._limits.tick_instances_max:
+            self._bites.note(Bound.TICK_INSTANCES_MAX)
         for instance in list(islice(self._incomplete, self._limits.tick_instances_max)):
             opened = self._incomplete.pop(instance)
             self._complete(opened, now_ms)
@@ -121,6 +152,18 @@ class Asking:
             self._bare[instance] = entry
             digest = as_digest(entry.certificate.value)
             self.for_value_in_turn(instance, digest, self._peers, now_ms)
+
+    def _ask_about_left(self, is_concluded: Callable[[InstanceId], bool]) -> None:
+        """Ask one peer, each time another, about some of the instances that were left."""
+        if not self._peers:
+            return
+        peers = sorted(self._peers)
+        peer = peers[self._ticks // LEFT_TICKS % len(peers)]
+        for instance in list(islice(self._left, self._limits.wanted_per_frame_max)):
+            del self._left[instance]
+            if not is_concluded(instance):
+                self._left[instance] = None
+                self.for_decision(peer, instance)
 
     def _complete(self, opened: OpenInstance, now_ms: int) -> None:
         for peer in sorted(opened.lacking):

@@ -6,11 +6,12 @@ proof than Ed25519; a node uses `Ed25519Authenticator`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from qbft.core import Message
 from qbft.crypto.certificate import Certificate, verify_certificate
+from qbft.crypto.entries import is_batch_valid
 from qbft.crypto.keys import VoteKey
 from qbft.crypto.proposal import Proposal, is_proposal_genuine
 from qbft.crypto.roster import Roster
@@ -45,12 +46,30 @@ class Authenticator(Protocol):
         """Whether a proposal has its proposer's signature."""
         ...
 
+    def is_batch(self, proposal: Proposal, authors: Collection[bytes]) -> bool:
+        """Whether it proposes entries of these authors, or of anyone, each of them genuine."""
+        ...
+
+
+class TurnSigner(Protocol):
+    """Whatever has the vote key: `BatchSigner`, or a process elsewhere (docs/adr/015)."""
+
+    def sign(self, votes: Sequence[Message], store_id: bytes, sequence: int) -> BatchHeader:
+        """Sign a turn's votes together and fill their proofs; `sequence` numbers the first.
+
+        Raises:
+            JournalError: they cannot be signed; then this node must not vote any more.
+        """
+        ...
+
 
 class Ed25519Authenticator:
-    """The real one (DESIGN, signatures)."""
+    """The real one (DESIGN, signatures); `key` is the vote key, or who has it."""
 
-    def __init__(self, key: VoteKey, roster: Roster, validator: int) -> None:
-        self._signer = BatchSigner(key, roster, validator)
+    def __init__(self, key: VoteKey | TurnSigner, roster: Roster, validator: int) -> None:
+        self._signer: TurnSigner = (
+            BatchSigner(key, roster, validator) if isinstance(key, VoteKey) else key
+        )
         self._verifier = Verifier(roster)
         self._roster = roster
 
@@ -81,3 +100,9 @@ class Ed25519Authenticator:
     def is_proposed(self, proposal: Proposal) -> bool:
         """Verify a client's signature."""
         return is_proposal_genuine(proposal, self._roster.cluster_id)
+
+    def is_batch(self, proposal: Proposal, authors: Collection[bytes]) -> bool:
+        """Verify the signatures of a batch's entries."""
+        instance = proposal.instance
+        topic, height = instance.topic, instance.height
+        return is_batch_valid(proposal.value, self._roster.cluster_id, topic, height, authors)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qbft.core import Message
+from qbft.replica.bounds import Bites, Bound
 
 VOTE_BYTES = 1_024
 """What a vote occupies at most with its portable signature; its fields have a fixed size."""
@@ -39,9 +40,13 @@ class Account:
 
 
 class Tab:
-    """What each peer has paid for in one instance. Whoever has no account pays nothing: oneself."""
+    """What each peer has paid for in one instance. Whoever has no account pays nothing: oneself.
 
-    def __init__(self, accounts: Mapping[int, Account]) -> None:
+    `bites` counts the bounds that bite here, those of whoever lets others pay too.
+    """
+
+    def __init__(self, accounts: Mapping[int, Account], bites: Bites | None = None) -> None:
+        self.bites = bites or Bites()
         self._accounts = accounts
         self._paid: dict[int, int] = {}
 
@@ -51,6 +56,7 @@ class Tab:
         if account is None:
             return True
         if not account.take(size):
+            self.bites.note(Bound.KEPT_BYTES_PER_PEER_MAX, peer)
             return False
         self._paid[peer] = self._paid.get(peer, 0) + size
         return True
@@ -88,6 +94,7 @@ class LogTab:
             entries = self._entries[message.source] = []
         elif len(entries) > self._per_source_max:
             self._refund(entries.pop(0))
+            self._tab.bites.note(Bound.FIFO_MESSAGES_MAX, sender)
         cost = 0
         if message.justification or len(entries) >= FREE_VOTES_PER_SOURCE:
             cost = cost_of(message)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from qbft.core import InstanceId
+from qbft.replica.bounds import Bites, Bound
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.outbox import Outbox
 from qbft.replica.protocols import DecisionStore
@@ -63,7 +64,10 @@ class CatchUp:
         is_known: Callable[[InstanceId], bool],
         limits: ReplicaLimits,
         outbox: Outbox,
+        *,
+        bites: Bites | None = None,
     ) -> None:
+        self._bites = bites or Bites()
         self._feeds = {index: _Feed() for index in sorted(peers)}
         self._store = store
         self._is_known = is_known
@@ -81,6 +85,11 @@ class CatchUp:
     def is_behind(self) -> bool:
         """Whether some peer's feed, as far as it is known, is not read to its end."""
         return any(feed.is_behind for feed in self._feeds.values())
+
+    def progress(self, peer: int) -> tuple[int, int]:
+        """(position, end): how far the peer's feed has been read, and how far it is known."""
+        feed = self._feeds[peer]
+        return feed.position, feed.end
 
     def has_read(self, peer: int, position: int) -> bool:
         """Whether nothing is missing here of the peer's feed up to there."""
@@ -102,14 +111,17 @@ class CatchUp:
         """Take a page that was asked for; False if it makes no sense.
 
         It asks for what is missing here. A page without any id is not followed by the next at once,
-        for a liar could make as many as it likes.
+        for a liar could make as many as it likes. One that comes late, because its request was made
+        again meanwhile, answers no other request; but it tells how far there is to read.
         """
         feed = self._feeds[peer]
-        if feed.asked_until_ms is None:
+        if page.position > page.end or len(page.instances) > self._limits.feed_page_instances_max:
+            feed.asked_until_ms = None
+            return False
+        if feed.asked_until_ms is None or page.position <= feed.position < page.end:
+            feed.end = max(feed.end, page.end)
             return True
         feed.asked_until_ms = None
-        if page.position > page.end or len(page.instances) > self._limits.feed_page_instances_max:
-            return False
         if page.position <= feed.position:
             feed.end = feed.position
             return True
@@ -176,6 +188,7 @@ class CatchUp:
             feed.asks += 1
             if feed.asks > self._limits.feed_asks_max:
                 self._drop_missing(peer, feed)
+                self._bites.note(Bound.FEED_ASKS_MAX, peer)
                 if feed.passed_over is None:
                     feed.passed_over = feed.position
                 feed.retry_ms = now_ms + self._limits.feed_retry_ms

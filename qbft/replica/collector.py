@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from qbft.core import Message, Value
+from qbft.replica.bounds import Bites, Bound
 
 COMMITS_PER_SOURCE_MAX = 16
 """COMMITs kept of each validator in an instance; an honest one sends one a round."""
@@ -20,8 +21,9 @@ Candidate = tuple[int, Value | None]
 class CommitCollector:
     """One instance's COMMITs, by (round, value) and source."""
 
-    def __init__(self, quorum: int) -> None:
+    def __init__(self, quorum: int, bites: Bites | None = None) -> None:
         self._quorum = quorum
+        self._bites = bites or Bites()
         self._commits: dict[Candidate, dict[int, Message]] = {}
         self._kept: dict[int, list[Candidate]] = {}
         self._complete: dict[Candidate, None] = {}
@@ -42,6 +44,7 @@ class CommitCollector:
             self._complete[candidate] = None
         if len(kept) > COMMITS_PER_SOURCE_MAX:
             self._forget(min(kept, key=lambda known: known[0]), commit.source)
+            self._bites.note(Bound.COMMITS_PER_SOURCE_MAX, commit.source)
 
     def has(self, commit: Message) -> bool:
         """Whether a COMMIT of this content is kept."""

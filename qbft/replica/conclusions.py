@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from qbft.core import InstanceId
@@ -11,6 +11,7 @@ from qbft.crypto.certificate import Certificate
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
 from qbft.errors import InvariantViolation, ProposalConflict, QbftError
+from qbft.replica.bounds import Bound
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.narrow import as_instance
 from qbft.replica.peer import Peer
@@ -86,6 +87,7 @@ class Conclusions:
             return True
         if payer is not None:
             if self._peers[payer].bare >= self._limits.bare_certificates_per_peer_max:
+                self._peers[payer].bitten(Bound.BARE_CERTIFICATES_PER_PEER_MAX)
                 return False
             self._peers[payer].bare += 1
         self.bare[instance] = Bare(certificate, silent, payer)
@@ -139,9 +141,12 @@ class Conclusions:
         """Tell everyone who waits that nothing will come from here any more."""
         waiters, self._waiters = self._waiters, {}
         for of_instance in waiters.values():
-            for waiter in of_instance:
-                if not waiter.future.done():
-                    waiter.future.set_exception(error)
+            _fail(of_instance, error)
+
+    def give_up(self, instance: InstanceId, error: QbftError) -> None:
+        """Tell everyone who waits for an instance that nothing will come of it here."""
+        self._first_own.pop(instance, None)
+        _fail(self._waiters.pop(instance, ()), error)
 
     def _forget(self, instance: InstanceId, future: asyncio.Future[Decision]) -> None:
         waiters = self._waiters.get(instance)
@@ -150,6 +155,12 @@ class Conclusions:
         waiters[:] = [waiter for waiter in waiters if waiter.future is not future]
         if not waiters:
             del self._waiters[instance]
+
+
+def _fail(waiters: Iterable[_Waiter], error: QbftError) -> None:
+    for waiter in waiters:
+        if not waiter.future.done():
+            waiter.future.set_exception(error)
 
 
 def check_same(known: Certificate, other: Certificate) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from qbft.errors import first_of
+from qbft.replica.bounds import Bites, Bound
 from qbft.replica.protocols import Journal
 from qbft.replica.turn import Machine
 from qbft.transport import Frame, Transport
@@ -28,15 +30,30 @@ def now_ms() -> int:
     return int(asyncio.get_running_loop().time() * 1000 + ROUNDING)
 
 
+def _note_nothing(late_seconds: float) -> None:
+    """Note nothing: the default."""
+
+
 class Driver:
-    """Runs one machine over one transport, and a journal where votes must survive."""
+    """Runs one machine over one transport, and a journal where votes must survive.
+
+    `note_lateness` is told in every turn how many seconds a timer that fell due since it could have
+    been handled has waited at most (DESIGN, async: at most 50 ms).
+    """
 
     def __init__(
-        self, machine: Machine, transport: Transport, journal: Journal | None = None
+        self,
+        machine: Machine,
+        transport: Transport,
+        journal: Journal | None = None,
+        note_lateness: Callable[[float], None] = _note_nothing,
     ) -> None:
+        self.bites = Bites()
         self._machine = machine
         self._transport = transport
         self._journal = journal
+        self._note_lateness = note_lateness
+        self._waits_since: float | None = None
         self._frames: deque[tuple[int, Frame]] = deque()
         self._fresh: dict[int, None] = {}
         self._taken = asyncio.Event()
@@ -72,14 +89,16 @@ class Driver:
             self._fresh.update(dict.fromkeys(batch.fresh))
             self._wake.set()
             if len(self._frames) >= PENDING_FRAMES_MAX:
+                self.bites.note(Bound.PENDING_FRAMES_MAX)
                 self._taken.clear()
                 await self._taken.wait()
 
     async def _turn(self, tasks: asyncio.TaskGroup) -> None:
         machine = self._machine
         self._drain()
-        machine.run_due(now_ms())
-        turn = machine.end_turn(now_ms())
+        now = self._look_at_the_clock()
+        machine.run_due(now)
+        turn = machine.end_turn(now)
         if turn.records and self._journal is not None:
             await self._journal.commit(turn.records)
         for peer, frame in turn.frames:
@@ -87,6 +106,14 @@ class Driver:
         machine.turn_done(now_ms())
         for work in turn.work:
             tasks.create_task(work()).add_done_callback(lambda _: self._wake.set())
+
+    def _look_at_the_clock(self) -> int:
+        """Tell how long a due timer may have waited, now that they are handled; gives the time."""
+        now = asyncio.get_running_loop().time()
+        if self._waits_since is not None:
+            self._note_lateness(now - self._waits_since)
+        self._waits_since = now
+        return int(now * 1000 + ROUNDING)
 
     def _drain(self) -> None:
         """Hand over what has arrived, as much as fits into this turn."""
@@ -114,6 +141,9 @@ class Driver:
         finally:
             if timer is not None:
                 timer.cancel()
+        self._waits_since = loop.time()
+        if due_ms is not None:
+            self._waits_since = min(self._waits_since, due_ms / 1000)
         self._wake.clear()
         linger_ms = self._machine.linger_ms
         if linger_ms:

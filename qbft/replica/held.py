@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from qbft.core import InstanceId, Message, MessageType, Value
+from qbft.replica.bounds import Bites, Bound
 from qbft.replica.budget import cost_of
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.waiting import Slot, slot_of
@@ -20,15 +21,16 @@ Place = tuple[InstanceId, Slot]
 class HeldVotes:
     """What waits for its instance to open, and what of it can open or decide it."""
 
-    def __init__(self, quorum: int, limits: ReplicaLimits) -> None:
+    def __init__(self, quorum: int, limits: ReplicaLimits, bites: Bites | None = None) -> None:
         self._quorum = quorum
+        self._bites = bites or Bites()
         self._limits = limits
         self._instances: dict[InstanceId, _Unopened] = {}
         self._buffers: dict[int, _Buffer] = {}
 
-    def add(self, sender: int, instance: InstanceId, vote: Message) -> None:
-        """Hold a verified vote; the sender's oldest go where it holds too much."""
-        limits = self._limits
+    def add(self, sender: int, instance: InstanceId, vote: Message) -> int:
+        """Hold a verified vote; the sender's oldest go where it holds too much. Gives how many."""
+        limits, dropped = self._limits, 0
         buffer = self._buffers.setdefault(sender, _Buffer())
         slot = slot_of(vote)
         if (instance, slot) in buffer.places:
@@ -37,17 +39,24 @@ class HeldVotes:
         buffer.size += cost_of(vote)
         self._instances.setdefault(instance, _Unopened()).add(sender, slot, vote)
         while (
-            len(buffer.places) > limits.held_votes_per_peer_max
-            or buffer.size > limits.held_bytes_per_peer_max
-        ):
+            is_many := len(buffer.places) > limits.held_votes_per_peer_max
+        ) or buffer.size > limits.held_bytes_per_peer_max:
             oldest = next(iter(buffer.places))
-            buffer.miss(oldest[0], limits.missed_instances_per_peer_max)
+            self._miss(sender, buffer, oldest[0])
             self._drop(sender, buffer, oldest)
+            dropped += 1
+            self._bites.note(
+                Bound.HELD_VOTES_PER_PEER_MAX if is_many else Bound.HELD_BYTES_PER_PEER_MAX, sender
+            )
+        return dropped
 
     def miss(self, sender: int, instance: InstanceId) -> None:
         """Note that something of the instance was dropped that this peer sent."""
-        buffer = self._buffers.setdefault(sender, _Buffer())
-        buffer.miss(instance, self._limits.missed_instances_per_peer_max)
+        self._miss(sender, self._buffers.setdefault(sender, _Buffer()), instance)
+
+    def _miss(self, sender: int, buffer: _Buffer, instance: InstanceId) -> None:
+        if not buffer.miss(instance, self._limits.missed_instances_per_peer_max):
+            self._bites.note(Bound.MISSED_INSTANCES_PER_PEER_MAX, sender)
 
     def commit_quorum(
         self, instance: InstanceId, round_: int, value: Value | None
@@ -72,6 +81,12 @@ class HeldVotes:
             for vote in unopened.votes.values()
             if vote.source == source
         }
+
+    def sources(self, instance: InstanceId) -> tuple[int, ...]:
+        """Whose votes of an instance are held, in ascending order."""
+        unopened = self._instances.get(instance)
+        votes = unopened.votes.values() if unopened is not None else ()
+        return tuple(sorted({vote.source for vote in votes}))
 
     def miss_all(self) -> None:
         """Note every instance as one that its senders should be asked about."""
@@ -121,11 +136,16 @@ class HeldVotes:
             buffer.missed.clear()
             buffer.missed_more = False
 
+    def count_of(self, sender: int) -> int:
+        """How many votes are held that this peer sent."""
+        buffer = self._buffers.get(sender)
+        return len(buffer.places) if buffer is not None else 0
+
     def __contains__(self, instance: object) -> bool:
         return instance in self._instances
 
     def __len__(self) -> int:
-        return sum(len(buffer.places) for buffer in self._buffers.values())
+        return sum(len(buffer.places) for buffer in list(self._buffers.values()))
 
     def _drop(self, sender: int, buffer: _Buffer, place: Place) -> None:
         buffer.remove(place)
@@ -148,11 +168,14 @@ class _Buffer:
     def remove(self, place: Place) -> None:
         self.size -= self.places.pop(place)
 
-    def miss(self, instance: InstanceId, count_max: int) -> None:
+    def miss(self, instance: InstanceId, count_max: int) -> bool:
+        """Note what was dropped; False if the oldest of these notes had to make way."""
         self.missed[instance] = None
-        if len(self.missed) > count_max:
-            self.missed.popitem(last=False)
-            self.missed_more = True
+        if len(self.missed) <= count_max:
+            return True
+        self.missed.popitem(last=False)
+        self.missed_more = True
+        return False
 
     def ask(self, instance: InstanceId) -> bool:
         """Whether something of this instance was dropped, or may have been."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from qbft.core import Message
+from qbft.replica.bounds import Bites, Bound
 from qbft.replica.budget import VOTE_BYTES
 from qbft.replica.peer import TokenBucket
 from qbft.transport import Frame
@@ -30,8 +31,13 @@ SECTION_WORK_PER_PART = 8
 """So much of a section is taken in before it is asked whether the turn has done enough."""
 
 FEED_IDS_PER_WORK = 4
-"""Decisions that are looked up in about that time."""
+"""Decisions that are looked up in about that time, or marks that are noted."""
 
+OPENING_WORK = 8
+"""What opening an instance costs: its engine, its input, its records, its first votes."""
+
+DROPPED_VOTE_WORK = 1
+"""What a vote has cost that was verified, held, and dropped for want of room."""
 
 ID_BYTES = 512
 """What the name of an instance, or of a value in it, occupies at most."""
@@ -56,7 +62,9 @@ class Load(NamedTuple):
         commits = sum(1 + len(certificate.commits) for certificate in frame.certificates)
         values = [len(proposal.value) for proposal in frame.proposals]
         wanted = len(frame.wanted_values) + len(frame.wanted_decisions)
-        named = len(frame.feed_page.instances) if frame.feed_page is not None else 0
+        named = len(frame.marks)
+        if frame.feed_page is not None:
+            named += len(frame.feed_page.instances)
         return cls(
             1
             + votes.work
@@ -78,8 +86,15 @@ class Intake:
     """The frames that are being taken in, by peer. Work is counted in checks of one signature."""
 
     def __init__(
-        self, turn_work_max: int, waiting_max: Load, *, waste_max: float, waste_per_ms: float
+        self,
+        turn_work_max: int,
+        waiting_max: Load,
+        *,
+        waste_max: float,
+        waste_per_ms: float,
+        bites: Bites | None = None,
     ) -> None:
+        self._bites = bites or Bites()
         self._turn_work_max = turn_work_max
         self._waiting_max = waiting_max
         self._waste_max = waste_max
@@ -91,6 +106,10 @@ class Intake:
         self._spent: Counter[int] = Counter()
         self._done = 0
 
+    def waiting(self, peer: int) -> Load:
+        """What waits of a peer, the frame that is being taken in not included."""
+        return self._waiting.get(peer, _NOTHING)
+
     @property
     def is_saturated(self) -> bool:
         """Whether this turn has done enough."""
@@ -101,9 +120,21 @@ class Intake:
         """Whether something is unfinished, and may go on now."""
         return any(peer not in self._paused for peer in self._queues)
 
+    def takes_from(self, peer: int, now_ms: int) -> bool:
+        """Whether more of a peer should be read: what waits unread costs nothing."""
+        if self._paused.get(peer, now_ms) > now_ms:
+            return False
+        waiting = self._waiting.get(peer, _NOTHING)
+        return (
+            2 * waiting.work <= self._waiting_max.work
+            and 2 * waiting.size <= self._waiting_max.size
+        )
+
     @property
     def resumes_ms(self) -> int | None:
         """When the first peer that has to wait may go on."""
+        if not self._paused:
+            return None
         return min((ms for peer, ms in self._paused.items() if peer in self._queues), default=None)
 
     def add(self, peer: int, frame: Frame, parts: Iterator[int]) -> bool:
@@ -135,6 +166,7 @@ class Intake:
         rest_ms = bucket.overdraw(now_ms, work)
         if rest_ms:
             self._paused[peer] = now_ms + rest_ms
+            self._bites.note(Bound.WASTE_WORK_MAX, peer)
 
     def put_off(self, peer: int, load: Load, parts: Iterator[int]) -> None:
         """Take in later what a peer sent before, and what has been bounded elsewhere."""
@@ -153,15 +185,20 @@ class Intake:
 
     def end_turn(self) -> None:
         """Let the next turn begin."""
+        if self._done >= self._turn_work_max:
+            self._bites.note(Bound.TURN_WORK_MAX)
         self._spent.clear()
         self._done = 0
 
     def _has_room(self, peer: int, load: Load) -> bool:
         waiting = self._waiting.get(peer, _NOTHING)
-        return (
-            waiting.work + load.work <= self._waiting_max.work
-            and waiting.size + load.size <= self._waiting_max.size
-        )
+        if waiting.work + load.work > self._waiting_max.work:
+            self._bites.note(Bound.WAITING_WORK_PER_PEER_MAX, peer)
+            return False
+        if waiting.size + load.size > self._waiting_max.size:
+            self._bites.note(Bound.WAITING_BYTES_PER_PEER_MAX, peer)
+            return False
+        return True
 
     def _push(self, peer: int, load: Load, parts: Iterator[int]) -> None:
         self._queues[peer].append((load, parts))

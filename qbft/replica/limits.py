@@ -15,7 +15,7 @@ class ReplicaLimits:
     open_instances_max: int = 20_000
     """Undecided instances that own clients opened; above it a client is told to come back."""
 
-    open_instances_per_peer_max: int = 16_000
+    open_instances_per_peer_max: int = 1_024
     """Undecided instances that one peer's messages opened: no peer takes another's places ..."""
 
     open_instances_of_peers_max: int = 64_000
@@ -50,7 +50,7 @@ class ReplicaLimits:
     bare_certificates_per_peer_max: int = 4_096
     """Decisions learnt from one peer whose value's bytes are not here yet."""
 
-    opened_bytes_burst_max: int = 32 << 20
+    opened_bytes_burst_max: int = 16 << 20
     """Bytes of values, each with `opened_bytes_each`, with which one peer opens instances at
     once ..."""
 
@@ -139,11 +139,30 @@ class ReplicaLimits:
     memory_page_bytes: int = 128 << 10
     """... and about the bytes of their reasons."""
 
-    memory_instances_per_peer_max: int = 65_536
-    """Instances that one peer may tell such a node to keep out of."""
+    memory_instances_per_peer_max: int = 131_072
+    """Instances that one peer may name to such a node: more than an honest one has ..."""
+
+    memory_marks_per_peer_max: int = 65_536
+    """... and topics with a mark."""
+
+    memory_entries_per_work: int = 64
+    """Entries of such a list that are gathered in the time of one signature check."""
+
+    marks_per_peer_max: int = 4_096
+    """Topics of which is remembered what one peer keeps no more; the oldest goes first."""
 
     remembered_decisions_max: int = 256
     """Decisions of which a restarted node reads who had voted how far."""
+
+    provided_values_max: int = 64
+    """Instances for which the application is asked for a value at once; the others are when they
+    are looked at again."""
+
+    provide_value_ms: int = 10_000
+    """How long it may take to give one."""
+
+    evidence_per_validator_max: int = 8
+    """Records kept against each validator that contradicted itself; further ones are counted."""
 
     check_value_ms: int = 2_000
     """How long the application may take to check a value before the PRE-PREPARE is just held."""
@@ -159,11 +178,11 @@ class ReplicaLimits:
     waiting_bytes_per_peer_max: int = 8 << 20
     """... and above so many bytes too."""
 
-    waste_work_max: int = 4_096
-    """Work for one peer that may come to nothing at once, in the same measure (about 0.2 s) ..."""
+    waste_work_max: int = 1_024
+    """Work for one peer that may come to nothing at once, in the same measure (about 50 ms) ..."""
 
-    waste_work_per_ms: float = 2.0
-    """... and per millisecond: a tenth of a processor. Who wastes more has to wait."""
+    waste_work_per_ms: float = 0.5
+    """... and per millisecond: a fortieth of a processor. Who wastes more has to wait, unread."""
 
     held_work_at_open_max: int = 64
     """What an instance takes in of the votes that were held for it in the turn that opens it, in

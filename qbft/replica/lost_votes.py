@@ -3,7 +3,8 @@
 Votes are lost where `init --replace` made the journal, or where a vote of one's own turns up that
 the journal does not hold: its data directory was restored from an older copy, or another process
 votes with its key. Then nothing is voted on until the peers have been asked
-(`qbft.replica.recollection`); if such a vote turns up once more in the same life, never again.
+(`qbft.replica.recollection`); if such a vote turns up once more in the same life, never again. A
+vote of a store that is known to be replaced shows nothing new of the kind, whenever it comes.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from qbft.errors import JournalError
 from qbft.records import Standing, StandingRecord
 from qbft.replica.authenticator import Authenticator
 from qbft.replica.limits import ReplicaLimits
-from qbft.replica.narrow import sequence_of, store_of
+from qbft.replica.narrow import as_instance, sequence_of, store_of
 from qbft.replica.own_votes import CastVote
 from qbft.replica.peer import Peer
 from qbft.replica.protocols import DecisionStore, Journal
 from qbft.replica.recollection import Recollection
+from qbft.replica.recovery import Recovered
 from qbft.replica.voice import Voice
 from qbft.transport import Frame
 
@@ -34,8 +36,9 @@ VOTES_AGAIN = "this node votes again, except where its lost votes may be"
 class LostVotes:
     """Guards the one thing that a journal cannot know by itself: that it is whole.
 
-    `stop(why)` closes every engine, `go_on(instances)` lets this node vote again, but not in these;
-    `tell` is told what an operator must know, `reject` counts.
+    `stop(why)` closes every engine, `go_on(instances)` lets this node vote again, but not in these,
+    `keep_out(instance)` has it vote no more in one; `tell` is told what an operator must know,
+    `reject` counts.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class LostVotes:
         limits: ReplicaLimits,
         stop: Callable[[JournalError], None],
         go_on: Callable[[Iterable[InstanceId]], None],
+        keep_out: Callable[[InstanceId], None],
         tell: Callable[[str], None],
         reject: Callable[[str, int], None],
     ) -> None:
@@ -64,9 +68,11 @@ class LostVotes:
         self._limits = limits
         self._stop = stop
         self._go_on = go_on
+        self._keep_out = keep_out
         self._tell = tell
         self._reject = reject
         self._replaced: dict[bytes, int] = {}
+        self._floors: dict[str, int] = {}
         self._has_recollected = False
         self._was_alarmed = False
         self.why_not: str | None = None
@@ -77,10 +83,25 @@ class LostVotes:
         """Whether all votes are here, as far as is known."""
         return self._recollection.standing
 
-    def recover(self, replaced: Mapping[bytes, int], cast: Iterable[CastVote]) -> None:
+    @property
+    def floors(self) -> Mapping[str, int]:
+        """By topic, below which height lost votes may be."""
+        return self._floors
+
+    def is_below_floor(self, instance: InstanceId) -> bool:
+        """Whether lost votes may be there, and nobody can tell any more."""
+        return instance.height < self._floors.get(instance.topic, 0)
+
+    def is_news(self, vote: Message) -> bool:
+        """Whether an own vote is of another journal, or from beyond the end of this one."""
+        return store_of(vote) != self._journal.store_id or (
+            sequence_of(vote) > self._voice.last_sequence
+        )
+
+    def recover(self, recovered: Recovered) -> None:
         """Begin a life of the process: vote at once, or ask first."""
-        self._replaced = dict(replaced)
-        self._remember_peers(cast)
+        self._replaced, self._floors = dict(recovered.replaced), dict(recovered.floors)
+        self._remember_peers(recovered.cast())
         standing = self._journal.standing
         if standing is Standing.COMPLETE:
             self._go_on(())
@@ -90,21 +111,26 @@ class LostVotes:
 
     def link_up(self, peer: int) -> None:
         """Ask a peer at once that can be reached now."""
-        self._recollection.ask_one(peer)
+        self._recollection.ask_anew(peer)
 
     def hear(self, peer: int, vote: Message) -> None:
         """Take what a peer remembers of this node's votes: the newest one, as a proof."""
-        if vote.source == self._validator and self._is_news(vote):
+        if vote.source == self._validator and self.is_news(vote):
             self._meet_if_genuine(peer, vote)
 
     def meet(self, peer: int, vote: Message) -> None:
         """Take a genuine own vote that this journal does not hold."""
         store_id, sequence = store_of(vote), sequence_of(vote)
-        if sequence <= self._replaced.get(store_id, 0):
+        known = self._replaced.get(store_id, 0)
+        if sequence <= known:
             return
         self._reject("own_vote_never_cast", peer)
         self._replaced[store_id] = sequence
         if self.standing is Standing.LOST:
+            return
+        if known and store_id != self._journal.store_id:
+            self._voice.record(self._record(lost=False))
+            self._keep_out(as_instance(vote.instance))
             return
         if self._has_recollected:
             self.why_not = TWO_OF_ONE_KEY
@@ -148,6 +174,8 @@ class LostVotes:
         listed = recollection.listed()
         if self.standing is Standing.LOST:
             self._has_recollected = True
+            for topic, height in recollection.floors().items():
+                self._floors[topic] = max(height, self._floors.get(topic, 0))
             self._voice.record(self._record(lost=False))
             self._tell(VOTES_AGAIN)
         recollection.end()
@@ -157,13 +185,9 @@ class LostVotes:
     def _record(self, *, lost: bool) -> StandingRecord:
         """What the journal has to know; numbers of lost votes are not given out again."""
         self._voice.skip_to(self._replaced.get(self._journal.store_id, 0) + 1)
-        replaced = tuple(sorted(self._replaced.items()))
-        return StandingRecord(lost, replaced, self._voice.last_sequence + 1)
-
-    def _is_news(self, vote: Message) -> bool:
-        """Whether an own vote is of another journal, or from beyond the end of this one."""
-        return store_of(vote) != self._journal.store_id or (
-            sequence_of(vote) > self._voice.last_sequence
+        replaced, floors = sorted(self._replaced.items()), sorted(self._floors.items())
+        return StandingRecord(
+            lost, tuple(replaced), self._voice.last_sequence + 1, floors=tuple(floors)
         )
 
     def _meet_if_genuine(self, peer: int, vote: Message) -> None:

@@ -7,8 +7,6 @@ is a bug.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 from qbft.core import InstanceId, Message
 from qbft.decision import Decision
 from qbft.errors import InvariantViolation
@@ -45,20 +43,11 @@ def bytes_of(decision: Decision) -> bytes:
     return as_digest(decision.value)
 
 
-@runtime_checkable
-class Stored(Protocol):
-    """A signature that names its signer's journal."""
-
-    @property
-    def store_id(self) -> bytes:
-        """The 16 bytes that name it."""
-        ...
-
-
 def store_of(vote: Message) -> bytes:
     """Give the name of the journal that a signed vote is in; empty where its signature has none."""
     signature = vote.proof.signature if vote.proof is not None else None
-    return signature.store_id if isinstance(signature, Stored) else b""
+    store_id = getattr(signature, "store_id", b"")
+    return store_id if isinstance(store_id, bytes) else b""
 
 
 def sequence_of(vote: Message) -> int:

@@ -25,6 +25,7 @@ from qbft.core import (
     MessageType,
     OwnVote,
     RoundChanged,
+    RuleFired,
     Start,
     StartTimer,
     StopTimer,
@@ -33,10 +34,13 @@ from qbft.core import (
     Value,
 )
 from qbft.crypto.proposal import Proposal
+from qbft.replica.bounds import Bites, Bound
 from qbft.replica.budget import Account, LogTab, Tab
 from qbft.replica.collector import CommitCollector
 from qbft.replica.guard import VoteGuard
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.misconduct import FirstVotes
+from qbft.replica.observer import Observer
 from qbft.replica.own_votes import CastVote, OwnVotes
 from qbft.replica.value_checks import ValueChecks
 from qbft.replica.waiting import LaterVotes, SeenVotes, WaitingRoom
@@ -49,6 +53,44 @@ class OpenInstance:
     `accounts` are the peers' (`qbft.replica.budget`): each pays for what it sends.
     """
 
+    __slots__ = (  # more than an instance's dictionary shares its keys for
+        "_collector",
+        "_definition",
+        "_engine",
+        "_guard",
+        "_heard",
+        "_is_ahead",
+        "_later",
+        "_limits",
+        "_log_tab",
+        "_observer",
+        "_seen",
+        "_tab",
+        "_timer",
+        "_unjustified",
+        "_unsolicited",
+        "_validator",
+        "armed_ms",
+        "asked_in_round",
+        "awaited",
+        "checks",
+        "deadline_ms",
+        "decide",
+        "failure",
+        "first_votes",
+        "input",
+        "instance",
+        "is_learnt",
+        "journaled",
+        "lacking",
+        "next_asked",
+        "opened_ms",
+        "proposals",
+        "relays",
+        "unrelayed",
+        "votes",
+    )
+
     def __init__(
         self,
         instance: InstanceId,
@@ -58,8 +100,13 @@ class OpenInstance:
         *,
         limits: ReplicaLimits,
         accounts: Mapping[int, Account],
+        observer: Observer | None = None,
+        bites: Bites | None = None,
     ) -> None:
+        bites = bites or Bites()
         self.instance = instance
+        self.opened_ms: int | None = None
+        """When it was opened; None where it went on after a restart."""
         self.deadline_ms: int | None = None
         self.armed_ms: int | None = None
         self.decide: Decide | None = None
@@ -68,10 +115,15 @@ class OpenInstance:
         self.proposals: dict[bytes, Proposal] = {}
         self.journaled: set[bytes] = set()
         self.votes = OwnVotes()
+        self.first_votes = FirstVotes(bites)
         self.lacking: set[int] = set()
         """Peers of whose messages something was dropped: they are asked for them again."""
+        self.is_learnt = False
+        """Whether a certificate decided it, and no COMMITs that came here one by one."""
         self.relays = False
         """Whether votes are handed on (`qbft.replica.relay`)."""
+        self.asked_in_round = 0
+        """The last round in which the application was asked for an input."""
         self.unrelayed: list[tuple[int, Message]] = []
         """(sender, vote) of what came since votes were last handed on."""
         self._engine = Instance(definition, instance, validator)
@@ -79,15 +131,16 @@ class OpenInstance:
         self._validator = validator
         self._timer = timer
         self._limits = limits
+        self._observer = observer
         self._guard = VoteGuard()
-        self._tab = Tab(accounts)
-        self._collector = CommitCollector(definition.quorum)
+        self._tab = Tab(accounts, bites)
+        self._collector = CommitCollector(definition.quorum, bites)
         self.awaited = WaitingRoom(self._tab, limits.waiting_per_source_max)
         self.checks = ValueChecks(
             WaitingRoom(self._tab, limits.waiting_per_source_max), definition.quorum
         )
         self._later = LaterVotes(self._tab, limits.later_votes_per_source_max)
-        self._seen = SeenVotes(limits.seen_votes_per_source_max)
+        self._seen = SeenVotes(limits.seen_votes_per_source_max, bites)
         self._log_tab = LogTab(self._tab, definition.fifo_messages_max)
         self._unsolicited: dict[int, int] = {}
         self._unjustified: Message | None = None
@@ -100,6 +153,7 @@ class OpenInstance:
 
     def start(self, now_ms: int) -> None:
         """Begin in round 1."""
+        self.opened_ms = now_ms
         self._feed(Start(), now_ms)
 
     def resume(self, votes: Sequence[CastVote], input_: Proposal | None, now_ms: int) -> None:
@@ -121,6 +175,9 @@ class OpenInstance:
         except Exception as error:  # noqa: BLE001 - see `_step`
             self.failure = _describe(error)
             return
+        if self._observer is not None:
+            own, value = [cast.own for cast in votes], input_.digest if input_ else None
+            self._observer.resumed(self.instance, own, value, effects, now_ms)
         self._run(deque(), effects, now_ms)
 
     def give_input(self, proposal: Proposal, now_ms: int) -> None:
@@ -140,21 +197,13 @@ class OpenInstance:
 
         It may have to wait for its value's bytes, or for a check.
         """
-        awaited = self._awaited_value(message)
-        if awaited is not None:
-            self._note_kept(sender, kept=self.awaited.hold(awaited, sender, message))
-            return False
-        admitted = self.checks.admits(message)
-        if admitted is None:
-            self._note_kept(sender, kept=self.checks.wait(sender, message))
-        if not admitted:
-            return False
-        if not self._log_tab.pay(sender, message):
-            self.lacking.add(sender)
+        if not self._admit(sender, message, now_ms):
             return False
         if message.type is MessageType.COMMIT:
             self._collector.add(message)
-        self._feed(message, now_ms)
+        if self.decide is not None:
+            self._put_aside(sender, message, "late", now_ms)
+        self._feed(message, now_ms, sender)
         if message is self._unjustified:
             self._log_tab.take_back(message)
             return False
@@ -164,6 +213,26 @@ class OpenInstance:
                 self._note_kept(sender, kept=self._later.keep(sender, message))
         if message.type is MessageType.COMMIT:
             self._collect(now_ms)
+        return True
+
+    def _admit(self, sender: int, message: Message, now_ms: int) -> bool:
+        """Whether the engine may have it now; else it waits here, or is gone."""
+        awaited = self._awaited_value(message)
+        if awaited is not None:
+            self._note_kept(sender, kept=self.awaited.hold(awaited, sender, message))
+            self._put_aside(sender, message, "awaits_value", now_ms)
+            return False
+        admitted = self.checks.admits(message)
+        if admitted is None:
+            self._note_kept(sender, kept=self.checks.wait(sender, message))
+        if not admitted:
+            why = "awaits_check" if admitted is None else "invalid_value"
+            self._put_aside(sender, message, why, now_ms)
+            return False
+        if not self._log_tab.pay(sender, message):
+            self.lacking.add(sender)
+            self._put_aside(sender, message, "log_budget", now_ms)
+            return False
         return True
 
     def take_again(self, sender: int, message: Message, now_ms: int) -> None:
@@ -181,6 +250,7 @@ class OpenInstance:
             ):
                 self._seen.note(sender, message)
         elif message.type is MessageType.COMMIT and not self._collector.has(message):
+            self._put_aside(sender, message, "past_round", now_ms)
             if self._log_tab.pay(sender, message):
                 self._collector.add(message)
                 self._collect(now_ms)
@@ -305,6 +375,7 @@ class OpenInstance:
             return True
         given = self._unsolicited.get(sender, 0)
         if given >= self._limits.unsolicited_values_per_peer_max:
+            self._tab.bites.note(Bound.UNSOLICITED_VALUES_PER_PEER_MAX, sender)
             return False
         self._unsolicited[sender] = given + 1
         return self._tab.charge(sender, size)
@@ -313,6 +384,10 @@ class OpenInstance:
         if not kept:
             self.lacking.add(sender)
 
+    def _put_aside(self, sender: int, message: Message, why: str, now_ms: int) -> None:
+        if self._observer is not None:
+            self._observer.put_aside(self.instance, sender, message, why, now_ms)
+
     # --- the engine -------------------------------------------------------------------------------
 
     @property
@@ -320,9 +395,23 @@ class OpenInstance:
         """The engine's round."""
         return self._engine.round
 
+    @property
+    def prepared_round(self) -> int:
+        """The engine's prepared round; 0 for none."""
+        return self._engine.prepared_round
+
+    @property
+    def waits_for_company(self) -> bool:
+        """Whether the round timer has not begun, for no quorum is known to be in this round."""
+        return self._is_ahead
+
     def has_cast(self, vote: Message) -> bool:
-        """Whether this node has signed this very content."""
+        """Whether this node has signed this very content, and remembers it."""
         return self._guard.has_signed(vote)
+
+    def has_left(self, round_: int) -> bool:
+        """Whether it may have voted in a round and not remember how (docs/adr/012)."""
+        return round_ < self._guard.round
 
     def _collect(self, now_ms: int) -> None:
         """Turn a quorum of COMMITs outside the engine's round into a DECIDED (HARDENING D1)."""
@@ -331,13 +420,14 @@ class OpenInstance:
             if commits:
                 self.take_decided(commits[0].round, commits[0].value, commits, now_ms)
 
-    def _feed(self, input_: Input, now_ms: int) -> None:
+    def _feed(self, input_: Input, now_ms: int, sender: int | None = None) -> None:
         """Step, unless the engine has decided or failed; most votes have no effect."""
         if self.decide is not None or self.failure is not None:
             return
         engine = self._engine
         before = engine.round
         effects = self._step(input_)
+        self._show(self._validator if sender is None else sender, input_, effects, now_ms)
         if effects:
             self._run(deque(), effects, now_ms)
             if engine.round != before:
@@ -347,7 +437,15 @@ class OpenInstance:
         """Step until nothing loops back any more. A decided or failed engine is left alone."""
         self._perform(effects, inputs, now_ms)
         while inputs and self.decide is None and self.failure is None:
-            self._perform(self._step(inputs.popleft()), inputs, now_ms)
+            input_ = inputs.popleft()
+            effects = self._step(input_)
+            self._show(self._validator, input_, effects, now_ms)
+            self._perform(effects, inputs, now_ms)
+
+    def _show(self, sender: int, input_: Input, effects: tuple[Effect, ...], now_ms: int) -> None:
+        """Let whoever looks on see a step: of a message, who sent it; this node, if it looped."""
+        if self._observer is not None:
+            self._observer.stepped(self.instance, sender, input_, effects, now_ms)
 
     def _step(self, input_: Input) -> tuple[Effect, ...]:
         """Step. A bug in one engine ends that instance, not the node (DESIGN, errors).
@@ -362,6 +460,8 @@ class OpenInstance:
     def _perform(self, effects: tuple[Effect, ...], inputs: deque[Input], now_ms: int) -> None:
         for effect in effects:
             match effect:
+                case RuleFired():
+                    pass
                 case Broadcast(message):
                     self._cast(message, inputs, now_ms)
                 case StartTimer(round_):
@@ -393,6 +493,8 @@ class OpenInstance:
             self.deadline_ms = now_ms + self._limits.resend_ms
         else:
             self.deadline_ms = self._timer.deadline_ms(round_, now_ms)
+        if self._observer is not None:
+            self._observer.timer_started(self.instance, round_, self.deadline_ms, now_ms)
 
     def _has_company(self, round_: int) -> bool:
         """Whether a quorum, this node included, has shown that it is in this round or beyond."""

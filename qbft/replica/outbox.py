@@ -12,6 +12,7 @@ from qbft.transport import FeedPage, FeedRequest, Frame
 FRAME_VALUE_BYTES_MAX = 256 * 1024
 FRAME_VOTES_MAX = 256
 FRAME_WANTS_MAX = 256
+"""What one frame to one peer is filled with, beside the votes of the turn."""
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class Letter:
     feed_request: FeedRequest | None = None
     feed_page: FeedPage | None = None
     memory_wanted: int | None = None
+    marks: dict[str, int] = field(default_factory=dict)
     acknowledged: int = 0
     covers: int = 0
     covers_after: int = 0
@@ -37,7 +39,8 @@ class Letter:
             self.value_bytes >= FRAME_VALUE_BYTES_MAX
             or max(len(self.relayed), len(self.proposals), len(self.certificates))
             >= FRAME_VOTES_MAX
-            or max(len(self.wanted_values), len(self.wanted_decisions)) >= FRAME_WANTS_MAX
+            or max(len(self.wanted_values), len(self.wanted_decisions), len(self.marks))
+            >= FRAME_WANTS_MAX
         )
 
     def seal(self) -> Frame:
@@ -54,6 +57,7 @@ class Letter:
             covers=self.covers,
             covers_after=self.covers_after,
             memory_wanted=self.memory_wanted,
+            marks=tuple(InstanceId(topic, height) for topic, height in self.marks.items()),
         )
 
     def promise(self, after: int, up_to: int) -> None:
@@ -96,6 +100,8 @@ class Outbox:
 
     def seal(self) -> list[tuple[int | None, Frame]]:
         """Give all frames, by peer, and begin anew."""
+        if not self:
+            return []
         sealed: list[tuple[int | None, Frame]] = [
             (peer, letter.seal())
             for peer in sorted(self._letters)

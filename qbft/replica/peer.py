@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 
 from qbft.core import InstanceId, Message
+from qbft.records import MarkRecord
+from qbft.replica.bounds import Bites, Bound
 from qbft.replica.budget import Account
 from qbft.replica.limits import ReplicaLimits
 
@@ -42,8 +44,9 @@ class TokenBucket:
 class Peer:
     """One peer, as seen from this replica."""
 
-    def __init__(self, index: int, limits: ReplicaLimits) -> None:
+    def __init__(self, index: int, limits: ReplicaLimits, bites: Bites | None = None) -> None:
         self.index = index
+        self._bites = bites or Bites()
         self.answers = TokenBucket(limits.answer_burst_max, 1 / limits.answer_every_ms)
         self.pulls = TokenBucket(limits.pull_bytes_burst_max, limits.pull_bytes_per_ms)
         self.opens = TokenBucket(limits.opened_bytes_burst_max, limits.opened_bytes_per_ms)
@@ -68,9 +71,22 @@ class Peer:
         """The name of its journal, as far as it has said."""
         self.last_vote: Message | None = None
         """The newest vote that it signed, as far as known: it proves how far its journal was."""
-        self.testimony: list[tuple[InstanceId, Message | None]] = []
+        self.testimony: list[MarkRecord | tuple[InstanceId, Message | None]] = []
         """What it is being told of, where it is without its votes."""
+        self.marks: OrderedDict[str, int] = OrderedDict()
+        """From which height on it keeps a topic, as far as it has said."""
         self.opened = 0
         """Open instances that its messages opened."""
         self.bare = 0
         """Decisions learnt from it whose bytes are not here."""
+
+    def bitten(self, bound: Bound) -> None:
+        """Count that it ran into a bound."""
+        self._bites.note(bound, self.index)
+
+    def pull(self, now_ms: int, size: int) -> bool:
+        """Whether it may be sent so much of what it asks for; it is spent now."""
+        if self.pulls.take(now_ms, size):
+            return True
+        self.bitten(Bound.PULL_BYTES_BURST_MAX)
+        return False

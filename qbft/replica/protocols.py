@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from qbft.core import InstanceId
+from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
 from qbft.records import (
     DecisionRecord,
+    EvidenceRecord,
     MarkRecord,
     ProposalRecord,
     QuarantineRecord,
@@ -23,14 +25,18 @@ __all__ = [
     "Application",
     "DecisionRecord",
     "DecisionStore",
+    "EvidenceRecord",
     "Journal",
     "MarkRecord",
+    "OwnInput",
     "ProposalRecord",
     "QuarantineRecord",
     "Record",
     "Standing",
     "StandingRecord",
+    "ValueSource",
     "VoteRecord",
+    "highest_decided",
 ]
 
 
@@ -55,7 +61,7 @@ class Journal(Protocol):
     def recover(self) -> Iterable[Record]:
         """What was committed and still matters: of instances without a decision, in order.
 
-        Before them the last `StandingRecord`, where there is one.
+        Before them the last `StandingRecord`, where there is one, and all evidence.
 
         Read once, before the first commit.
 
@@ -93,9 +99,38 @@ class DecisionStore(Protocol):
         """The position of the last decision; 0 when there is none."""
         ...
 
+    def topics(self) -> Iterable[str]:
+        """The topics of which there is a decision or a low-water mark, in no certain order.
+
+        Asked once, before the first commit.
+        """
+        ...
+
+    def highest(self, after: str, limit: int) -> tuple[InstanceId, ...]:
+        """The highest decided instance of each topic, of so many topics in order from `after` on.
+
+        `after` itself is left out.
+        """
+        ...
+
     def low_water_mark(self, topic: str) -> int:
         """The lowest height of the topic that is still kept; below it nothing is voted on."""
         ...
+
+    def low_water_marks(self) -> Mapping[str, int]:
+        """The marks of all topics that have one."""
+        ...
+
+
+TOPICS_PER_LOOK = 256
+
+
+def highest_decided(store: DecisionStore) -> Iterator[InstanceId]:
+    """Give the highest decided instance of every topic, looked up some at a time."""
+    after = ""
+    while found := store.highest(after, TOPICS_PER_LOOK):
+        yield from found
+        after = found[-1].topic
 
 
 class Application(Protocol):
@@ -104,6 +139,18 @@ class Application(Protocol):
     async def check_value(self, instance: InstanceId, value: bytes, proposer: int) -> bool:
         """Whether this value may be decided; `proposer` is the leader that sent it."""
         ...
+
+
+class ValueSource(Protocol):
+    """Where a node gets something to propose that no client gave it."""
+
+    async def provide_value(self, instance: InstanceId) -> Proposal | None:
+        """What to propose for an open instance, or None for nothing (so far)."""
+        ...
+
+
+OwnInput = Callable[[InstanceId], Proposal | None]
+"""What this node would rather propose for an instance that it leads than what others proposed."""
 
 
 class AcceptAll:

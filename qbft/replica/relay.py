@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from itertools import islice
 
 from qbft.core import InstanceId, Message
+from qbft.replica.bounds import Bites, Bound
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.open_instance import OpenInstance
 from qbft.replica.outbox import Outbox
@@ -21,7 +22,14 @@ from qbft.replica.peer import Peer
 class Relay:
     """The instances whose votes are handed on, and what each peer is still to be given of them."""
 
-    def __init__(self, peers: Mapping[int, Peer], limits: ReplicaLimits, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        peers: Mapping[int, Peer],
+        limits: ReplicaLimits,
+        outbox: Outbox,
+        bites: Bites | None = None,
+    ) -> None:
+        self._bites = bites or Bites()
         self._peers = peers
         self._limits = limits
         self._outbox = outbox
@@ -46,6 +54,8 @@ class Relay:
     def tick(self) -> None:
         """Hand on what is new; each peer gets so many votes at most, the others later."""
         left = dict.fromkeys(self._peers, self._limits.relayed_votes_per_tick_max)
+        if len(self._stuck) > self._limits.tick_instances_max:
+            self._bites.note(Bound.TICK_INSTANCES_MAX)
         for instance in list(islice(self._stuck, self._limits.tick_instances_max)):
             opened = self._stuck.pop(instance)
             self._stuck[instance] = opened
@@ -57,6 +67,8 @@ class Relay:
                 stuck = self._stuck.get(instance)
                 if stuck is not None:
                     left[index] -= self._give(index, stuck, stuck.relayable())
+            if peer.to_relay:
+                peer.bitten(Bound.RELAYED_VOTES_PER_TICK_MAX)
 
     def _give_new(self, opened: OpenInstance, left: dict[int, int]) -> None:
         fresh, opened.unrelayed = opened.unrelayed, []

@@ -12,32 +12,48 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
-from qbft.core import Decide, Definition, InstanceId, Message, MessageType
-from qbft.crypto.certificate import Certificate, canonical_certificate
+from qbft.core import Decide, Definition, InstanceId, Message
+from qbft.crypto.certificate import canonical_certificate
+from qbft.crypto.entries import signatures_in
 from qbft.crypto.proposal import Proposal
+from qbft.crypto.seal import SEAL_TOPIC
 from qbft.decision import Decision
-from qbft.errors import BelowLowWaterMark, Busy, InvariantViolation, JournalError, QbftError
+from qbft.diagnosis.account import InstanceAccount, InstanceState
+from qbft.errors import (
+    BelowLowWaterMark,
+    Busy,
+    InvariantViolation,
+    JournalError,
+    ProposalConflict,
+    QbftError,
+    TooManyTopics,
+    UnauthorisedProposal,
+)
 from qbft.replica.aftermath import Aftermath
 from qbft.replica.answers import Answers
+from qbft.replica.arrivals import Arrivals, Instances
 from qbft.replica.asking import Asking
 from qbft.replica.authenticator import Authenticator
+from qbft.replica.bounds import Bites, Bound
 from qbft.replica.catch_up import CatchUp
-from qbft.replica.conclusions import Conclusions, as_seen_by, check_same
+from qbft.replica.conclusions import Conclusions, as_seen_by
 from qbft.replica.deadlines import Deadlines
 from qbft.replica.driver import now_ms
+from qbft.replica.epoch import Epoch
 from qbft.replica.held import HeldVotes
+from qbft.replica.inspection import account_of
 from qbft.replica.intake import (
-    FEED_IDS_PER_WORK,
-    SECTION_VOTES_PER_WORK,
-    SECTION_WORK_PER_PART,
-    VALUE_BYTES_PER_WORK,
     Intake,
     Load,
 )
+from qbft.replica.let_go import LetGo
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.lost_votes import LostVotes
+from qbft.replica.misconduct import Misconduct
 from qbft.replica.narrow import as_digest, as_instance
+from qbft.replica.observer import Observer
 from qbft.replica.open_instance import OpenInstance
 from qbft.replica.outbox import Outbox
 from qbft.replica.own_votes import CastVote
@@ -48,14 +64,20 @@ from qbft.replica.protocols import (
     DecisionRecord,
     DecisionStore,
     Journal,
+    OwnInput,
     ProposalRecord,
     QuarantineRecord,
     Standing,
+    ValueSource,
+    highest_decided,
 )
 from qbft.replica.recollection import Recollection
 from qbft.replica.recovery import Recovered, read_journal
 from qbft.replica.relay import Relay
 from qbft.replica.resend import Resender
+from qbft.replica.sealing import TOO_LOW, Sealing
+from qbft.replica.tally import Depths, PeerDepths, Tally
+from qbft.replica.topics import Topics
 from qbft.replica.turn import Turn, Work
 from qbft.replica.voice import Voice
 from qbft.replica.witness import Witness
@@ -81,17 +103,29 @@ def _tell_nobody(what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """What a replica says of itself; `peers_heard` is when each peer's last frame came."""
+    """What a replica says of itself.
+
+    `peers_heard` is when each peer's last frame came, `behind` whether a peer has told of decisions
+    that are not here yet.
+    """
 
     open_instances: int
+    topics: int
     held_votes: int
     voting: bool
     standing: Standing
     peers_heard: dict[int, int]
+    behind: bool = False
 
 
 class Replica:
-    """One validator's part in every instance. See `qbft.replica.turn.Machine` for its rhythm."""
+    """One validator's part in every instance. See `qbft.replica.turn.Machine` for its rhythm.
+
+    `instance_type` is what it opens instances as; a simulation may look on from within. `tally`
+    counts what it does, `bites` its bounds that bite.
+    """
+
+    instance_type: ClassVar[type[OpenInstance]] = OpenInstance
 
     def __init__(
         self,
@@ -103,10 +137,14 @@ class Replica:
         store: DecisionStore,
         timers: TimerPolicy,
         policies: Policies = open_to_all,
+        epoch: Epoch | None = None,
         application: Application | None = None,
+        source: ValueSource | None = None,
+        own_input: OwnInput | None = None,
         limits: ReplicaLimits | None = None,
         reject: Reject = _count_nothing,
         tell: Tell = _tell_nobody,
+        observer: Observer | None = None,
     ) -> None:
         if definition.compares:
             raise InvariantViolation("the comparison must be off wherever votes are journaled")
@@ -118,11 +156,17 @@ class Replica:
         self._timers = timers
         self._policies = policies
         self._application = application
+        self._source, self._own_input = source, own_input
         self._limits = limits = limits or ReplicaLimits()
         self._reject = reject
+        self._observer = observer
+        self.bites = bites = Bites()
         self._peers = {
-            index: Peer(index, limits) for index in range(definition.nodes) if index != validator
+            index: Peer(index, limits, bites)
+            for index in range(definition.nodes)
+            if index != validator
         }
+        self.tally = Tally(self._peers)
         self._accounts = {index: peer.account for index, peer in self._peers.items()}
         self._open_per_peer_max = min(
             limits.open_instances_per_peer_max,
@@ -130,17 +174,23 @@ class Replica:
         )
         self._open: dict[InstanceId, OpenInstance] = {}
         self._openers: dict[InstanceId, int] = {}
-        self._opened_by_own = 0
+        self._opened_by_own = self._providing = 0
         self._quarantined: set[InstanceId] = set()
+        self._given_up: set[InstanceId] = set()
         self._outbox = Outbox()
         self._voice = Voice(authenticator, journal, limits)
-        self._held = HeldVotes(definition.quorum, limits)
+        self.misconduct = Misconduct(
+            definition.nodes, limits.evidence_per_validator_max, self._voice.record, bites
+        )
+        self._held = HeldVotes(definition.quorum, limits, bites)
         self._resender = Resender(limits, self._outbox)
         self._conclusions = Conclusions(self._peers, limits)
-        self._aftermath = Aftermath(self._peers, store, limits, self._outbox)
+        self._aftermath = Aftermath(self._peers, store, limits, self._outbox, bites)
         self._answers = Answers(self._open, store, limits, self._outbox)
-        self._catch_up = CatchUp(self._peers, store, self._is_concluded, limits, self._outbox)
-        self._learnt: set[InstanceId] = set()
+        self._catch_up = CatchUp(
+            self._peers, store, self._is_concluded, limits, self._outbox, bites=bites
+        )
+        self._topics = Topics(policies, definition.nodes)
         self._touched: dict[InstanceId, OpenInstance] = {}
         self._asking = Asking(
             self._peers,
@@ -150,7 +200,17 @@ class Replica:
             limits=limits,
             outbox=self._outbox,
             reject=reject,
+            bites=bites,
         )
+        self._sealing = Sealing(
+            epoch or Epoch(),
+            used=self._used,
+            open_instances=lambda: self._open,
+            voice=self._voice,
+            close=self._close_elsewhere,
+            abandon=self._abandon_elsewhere,
+        )
+        self._let_go = LetGo(self._peers, definition.quorum, limits)
         self._witness = Witness(self._open, self._held, store, limits, self._outbox)
         self._lost_votes = LostVotes(
             validator,
@@ -172,11 +232,12 @@ class Replica:
             limits=limits,
             stop=self._stop,
             go_on=self._go_on,
+            keep_out=self._keep_out,
             tell=tell,
             reject=reject,
         )
         self._recovered = Recovered()
-        self._relay = Relay(self._peers, limits, self._outbox)
+        self._relay = Relay(self._peers, limits, self._outbox, bites)
         self._deadlines = Deadlines(self._open)
         self._work: list[Work] = []
         self._checking: Counter[int] = Counter()
@@ -185,10 +246,49 @@ class Replica:
             Load(limits.waiting_work_per_peer_max, limits.waiting_bytes_per_peer_max),
             waste_max=limits.waste_work_max,
             waste_per_ms=limits.waste_work_per_ms,
+            bites=bites,
+        )
+        self._arrivals = Arrivals(
+            validator=validator,
+            faulty=definition.faulty,
+            peers=self._peers,
+            opens=self._open,
+            instances=Instances(
+                open_instance=self._open_instance,
+                learn=self._learn,
+                touch=self._touch,
+                may_open=self._may_open,
+                is_authorised=self._is_authorised,
+                authorising_work=self._authorising_work,
+                is_below_mark=self._is_below_mark,
+                is_kept_out=self._is_kept_out,
+                is_concluded=self._is_concluded,
+            ),
+            authenticator=authenticator,
+            store=store,
+            topics=self._topics,
+            intake=self._intake,
+            held=self._held,
+            conclusions=self._conclusions,
+            aftermath=self._aftermath,
+            asking=self._asking,
+            answers=self._answers,
+            catch_up=self._catch_up,
+            let_go=self._let_go,
+            lost_votes=self._lost_votes,
+            misconduct=self.misconduct,
+            resender=self._resender,
+            voice=self._voice,
+            witness=self._witness,
+            limits=limits,
+            clock=lambda: self._now_ms,
+            reject=reject,
+            observer=observer,
+            bites=bites,
+            tally=self.tally,
         )
         self._heard: dict[int, int] = {}
-        self._now_ms = 0
-        self._next_tick_ms = 0
+        self._now_ms = self._next_tick_ms = 0
         self._voting = True
 
     # --- what the node asks -----------------------------------------------------------------------
@@ -201,9 +301,16 @@ class Replica:
         self._now_ms = now_ms
         self._recovered = read_journal(self._journal.recover(), now_ms)
         self._quarantined = set(self._recovered.quarantined)
+        self._given_up = set(self._recovered.given_up)
+        for instance in sorted(self._quarantined - self._given_up):
+            self._asking.leave(instance)
+        self.misconduct.recover(self._recovered.evidence)
+        for topic in (*self._store.topics(), *self._recovered.topics()):
+            self._topics.add(topic)
         if self._journal.standing is Standing.LOST:
             self._quarantined.update(self._recovered.votes)
-        self._lost_votes.recover(self._recovered.replaced, self._recovered.cast())
+        self._sealing.recover(self._recovered, self._store)
+        self._lost_votes.recover(self._recovered)
 
     def _resume(
         self,
@@ -211,15 +318,26 @@ class Replica:
         votes: Sequence[CastVote],
         proposals: Sequence[ProposalRecord],
     ) -> None:
+        voted = {cast.own.vote.value for cast in votes}
+        authorised = {r.proposal.digest for r in proposals if self._is_authorised(r.proposal)}
+        if not voted and not authorised:
+            return  # the topic is guarded by now: there is nothing that this node may say here
         opened = self._make(instance)
         given = None
         for record in proposals:
-            opened.proposals[record.proposal.digest] = record.proposal
-            opened.journaled.add(record.proposal.digest)
+            digest = record.proposal.digest
+            if digest not in authorised and digest not in voted:
+                continue
+            opened.proposals[digest] = record.proposal
+            opened.journaled.add(digest)
+            if digest not in authorised:
+                continue  # its votes stand, and others may need the bytes; it is no input any more
             if record.is_input:
                 given = record.proposal
             if record.is_own:
                 self._conclusions.remember_own(record.proposal)
+        if instance == self._sealing.instance:
+            self._sealing.inform(opened, self._now_ms)
         opened.resume(votes, given, self._now_ms)
         self._resender.update(opened)
         self._touch(opened)
@@ -228,56 +346,99 @@ class Replica:
         """Take a proposal of an own client; the future gives the decision, whosever value it is.
 
         Raises:
-            BelowLowWaterMark: the instance is not kept any more, and never voted on again.
-            Busy: too many instances are open.
+            BelowLowWaterMark: the instance is not kept any more, and never voted on again, here or
+                at so many peers that the others are no quorum.
+            Busy: too many instances are open, or a seal is being decided that claims this one.
             JournalError: this node has stopped voting.
+            OtherEpoch: another cluster decides this instance.
             ProposalConflict: own clients proposed another value for it before (SCENARIOS G4).
-            QbftError: the topic's policy does not let this proposer propose.
+            QbftError: it is a seal, and this node has voted on what it gives away.
+            TooManyTopics: it would be a new topic, and its prefix has as many as it may.
+            UnauthorisedProposal: the topic's policy does not let this proposer propose.
         """
         self._now_ms = now_ms
         instance = proposal.instance
+        if not self._is_authorised(proposal):
+            raise UnauthorisedProposal
         decided = self._store.get(instance)
         if decided is not None:
             return _done(as_seen_by(decided, proposal.digest))
-        if self._is_below_mark(instance):
-            raise BelowLowWaterMark(instance, self._store.low_water_mark(instance.topic))
-        self._check_proposable(proposal)
+        if not self._sealing.guard.may_vote(instance):
+            raise self._sealing.guard.refusal(instance)
+        self._check_kept(instance)
+        self._check_voting(instance)
+        self._check_topic(instance.topic)
         opened = self._open.get(instance)
         concluding = instance in self._conclusions
         own_places_left = self._opened_by_own < self._limits.open_instances_max
         if opened is None and not concluding and not own_places_left:
+            self.bites.note(Bound.OPEN_INSTANCES_MAX)
             raise Busy("too many undecided instances are open", self._limits.resend_ms)
-        is_first = self._conclusions.remember_own(proposal)
+        is_seal = instance == self._sealing.instance
+        if is_seal and not self._sealing.accepts(proposal):
+            raise QbftError(TOO_LOW)
+        is_first = is_seal or self._conclusions.remember_own(proposal)
         future = self._conclusions.wait(proposal)
-        if concluding:
-            return future
-        if opened is None:
-            opened = self._open_instance(instance, self._validator)
-        opened.learn(self._validator, proposal, now_ms)
+        if not concluding:
+            opened = opened or self._open_instance(instance, self._validator)
+            if is_seal:
+                self._give_own_seal(opened, proposal)
+            else:
+                self._give_own(opened, proposal, is_first=is_first)
+        return future
+
+    def _give_own(self, opened: OpenInstance, proposal: Proposal, *, is_first: bool) -> None:
+        """Give an engine what an own client proposes, and tell the peers."""
+        opened.learn(self._validator, proposal, self._now_ms)
         if opened.input is None:
             self._give_input(opened, proposal, is_own=True)
-            if self._definition.leader(instance, 1) != self._validator:
+            if self._definition.leader(proposal.instance, 1) != self._validator:
                 self._voice.forward(proposal)
         elif is_first:
             opened.journaled.add(proposal.digest)
             self._voice.record(ProposalRecord(proposal, is_input=False, is_own=True))
         self._touch(opened)
-        return future
 
-    def _check_proposable(self, proposal: Proposal) -> None:
-        """Refuse what no turn of this replica could take."""
+    def _give_own_seal(self, opened: OpenInstance, proposal: Proposal) -> None:
+        """Likewise a seal, which may follow another one that too few could accept."""
+        self._learn(opened, self._validator, proposal)
+        self._voice.forward(proposal)
+
+    def _check_kept(self, instance: InstanceId) -> None:
+        """Refuse what is kept no more, here or at so many peers that no quorum is left."""
+        if self._is_below_mark(instance):
+            raise BelowLowWaterMark(instance, self._store.low_water_mark(instance.topic))
+        is_given_up = instance in self._given_up or self._let_go.has(instance)
+        if is_given_up and not self.is_open(instance):
+            mark = max(instance.height + 1, self._let_go.mark_of(instance.topic))
+            raise BelowLowWaterMark(instance, mark)
+
+    def _check_voting(self, instance: InstanceId) -> None:
+        """Refuse where this replica does not vote."""
         if not self._voting:
             raise JournalError(NOT_VOTING)
         if self._lost_votes.why_not is not None:
             raise JournalError(self._lost_votes.why_not)
-        if proposal.instance in self._quarantined:
-            raise JournalError(f"this node does not vote in {proposal.instance}")
-        if not self._is_authorised(proposal):
-            raise QbftError(f"the proposer may not propose for topic {proposal.instance.topic}")
+        if self._is_kept_out(instance):
+            raise JournalError(f"this node does not vote in {instance}")
+
+    def _check_topic(self, topic: str) -> None:
+        """Refuse own clients a new topic where the prefix has as many as it may."""
+        if self._topics.has_room_for_clients(topic):
+            return
+        self.bites.note(Bound.TOPICS_MAX)
+        self._reject("topic_budget", self._validator)
+        policy = self._policies(topic)
+        raise TooManyTopics(topic, policy.prefix, policy.topics_max)
 
     def is_open(self, instance: InstanceId) -> bool:
         """Whether the instance is undecided here and known."""
         return instance in self._open or instance in self._conclusions
+
+    def has_input(self, instance: InstanceId) -> bool:
+        """Whether it is open here and has a value to propose, which may be another's."""
+        opened = self._open.get(instance)
+        return opened is not None and opened.input is not None
 
     def undecided(self) -> Iterator[InstanceId]:
         """The instances that are open or not durably decided: no low-water mark passes them."""
@@ -285,15 +446,73 @@ class Replica:
         yield from self._conclusions.bare
         yield from self._conclusions.settling
 
+    @property
+    def is_voting(self) -> bool:
+        """Whether it votes: its journal works, and holds every vote that it has cast."""
+        return self._voting and self._lost_votes.why_not is None
+
     def status(self) -> ReplicaStatus:
         """Give what a node reports of its replica."""
         return ReplicaStatus(
             len(self._open),
+            len(self._topics),
             len(self._held),
-            self._voting and self._lost_votes.why_not is None,
+            self.is_voting,
             self._lost_votes.standing,
             dict(self._heard),
+            self._catch_up.is_behind(),
         )
+
+    def depths(self) -> Depths:
+        """Measure what waits here, for metrics; may be asked for from another thread."""
+        by_peer = {}
+        for index, peer in self._peers.items():
+            waiting = self._intake.waiting(index)
+            read, feed_end = self._catch_up.progress(index)
+            by_peer[index] = PeerDepths(
+                held_votes=self._held.count_of(index),
+                kept_bytes=peer.account.spent,
+                opened_instances=peer.opened,
+                waiting_work=waiting.work,
+                waiting_bytes=waiting.size,
+                feed_position=read,
+                feed_end=feed_end,
+            )
+        bare, settling = self._conclusions.bare, self._conclusions.settling
+        return Depths(len(bare), len(settling), by_peer)
+
+    def inspect(self, instance: InstanceId, now_ms: int) -> InstanceAccount:
+        """Give this node's account of an instance (`qbft.diagnosis`)."""
+        opened = self._open.get(instance)
+        if opened is not None:
+            policy = self._policies(instance.topic)
+            return account_of(opened, self._definition, policy, now_ms)
+        state, round_ = self._standing_in(instance)
+        return InstanceAccount(
+            instance,
+            state,
+            round=round_,
+            held_of=self._held.sources(instance),
+            leader=self._definition.leader(instance, 1),
+            next_leader=self._definition.leader(instance, 2),
+        )
+
+    def _standing_in(self, instance: InstanceId) -> tuple[InstanceState, int]:
+        """How it stands in an instance that is not open, and the round of a decision."""
+        known = self._conclusions.known(instance)
+        if known is not None:
+            is_bare = instance in self._conclusions.bare
+            return InstanceState.BARE if is_bare else InstanceState.DECIDED, known.round
+        decision = self._store.get(instance)
+        if decision is not None:
+            return InstanceState.DECIDED, decision.certificate.round
+        if self._is_below_mark(instance):
+            return InstanceState.BELOW_MARK, 0
+        if instance in self._given_up or self._let_go.has(instance):
+            return InstanceState.LET_GO, 0
+        if self._is_kept_out(instance):
+            return InstanceState.QUARANTINED, 0
+        return (InstanceState.HELD if instance in self._held else InstanceState.UNKNOWN), 0
 
     def stop_voting(self) -> None:
         """Say from now on that this node does not vote: its journal is gone (SCENARIOS K23)."""
@@ -311,8 +530,19 @@ class Replica:
         if sender is None:
             return
         self._now_ms = self._heard[peer] = now_ms
-        if not self._intake.add(peer, frame, self._parts(sender, frame)):
+        if not self._intake.add(peer, frame, self._arrivals.parts(sender, frame)):
             self._reject("overloaded", peer)
+
+    def takes_from(self, peer: int, now_ms: int) -> bool:
+        """Whether to read on what a peer sends; else it should wait unread, where it costs nothing.
+
+        It has wasted too much, or too much of it waits already (HARDENING U7).
+        """
+        return self._intake.takes_from(peer, now_ms)
+
+    def note_waste(self, peer: int, work: int, now_ms: int) -> None:
+        """Hold against a peer what reading cost that had to be refused, in signature checks."""
+        self._intake.note_waste(peer, work, now_ms)
 
     @property
     def is_saturated(self) -> bool:
@@ -336,182 +566,47 @@ class Replica:
         self._relay.link_up(sender)
         self._catch_up.begin(peer, now_ms)
 
-    def _parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
-        """Take a frame part by part; yields the cost of each, in checks of one signature."""
-        peer = sender.index
-        if frame.memory is not None:
-            yield from self._lost_votes.take_memory(peer, frame)
-            return
-        if frame.acknowledged:
-            self._resender.acknowledge(sender, frame.acknowledged, self._voice.last_sequence)
-        for certificate in frame.certificates:
-            yield self._take_certificate(peer, certificate)
-        for proposal in frame.proposals:
-            yield self._take_proposal(peer, proposal)
-        for certificate in frame.certificates:
-            self._want_decided_value(peer, certificate)
-        if frame.votes:
-            yield from self._take_own_section(peer, frame)
-        for vote in frame.relayed:
-            yield self._take_relayed(peer, vote)
-        if frame.covers:
-            self._resender.take_promise(sender, frame)
-        yield from self._answer_parts(sender, frame)
-
-    def _answer_parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
-        """Answer what a frame asks for."""
-        peer = sender.index
-        yield from self._answers.answer(sender, frame, self._now_ms)
-        if frame.memory_wanted is not None:
-            lost = self._lost_votes.standing is Standing.LOST
-            yield self._witness.tell(sender, frame.memory_wanted, self._now_ms, lost=lost)
-        if frame.feed_request is not None:
-            self._catch_up.answer(peer, frame.feed_request)
-            yield 1
-        if frame.feed_page is not None:
-            if not self._catch_up.take_page(peer, frame.feed_page, self._now_ms):
-                self._reject("bad_feed_page", peer)
-            yield 1 + len(frame.feed_page.instances) // FEED_IDS_PER_WORK
-
-    def _take_own_section(self, peer: int, frame: Frame) -> Iterator[int]:
-        """Take the votes that a peer signed in one turn; the late among them cost nothing."""
-        votes = frame.votes
-        if all(vote.source == peer and self._aftermath.is_late(peer, vote) for vote in votes):
-            yield 1
-            return
-        genuine = self._authenticator.has_signed(peer, votes, frame.batch)
-        cost = 1 + len(votes) // SECTION_VOTES_PER_WORK
-        yield cost
-        if not genuine:
-            self._waste("bad_section_signature", peer, cost)
-            return
-        self._peers[peer].last_vote = votes[-1]
-        work = 0
-        for vote in votes:
-            if vote.justification and not self._authenticator.is_justification_genuine(vote):
-                self._waste("bad_justification_signature", peer, 1 + len(vote.justification))
-            else:
-                self._deliver(peer, vote, again=False)
-            work += 1 + len(vote.justification)
-            if work >= SECTION_WORK_PER_PART:
-                yield work
-                work = 0
-        yield work
-
-    def _take_relayed(self, peer: int, vote: Message) -> int:
-        """Take a vote by its portable signature, unless what it is about is known already."""
-        instance = as_instance(vote.instance)
-        cost = 2 + len(vote.justification)
-        if vote.source == self._validator:
-            return self._take_own_back(peer, vote)
-        if self._aftermath.is_recent(instance):
-            self._aftermath.hear(peer, vote, self._now_ms)
-            return 1
-        if self._authenticator.is_genuine(vote):
-            self._deliver(peer, vote, again=True)
-        else:
-            self._waste("bad_vote_signature", peer, cost)
-        return cost
-
-    def _take_own_back(self, peer: int, vote: Message) -> int:
-        """Meet an own vote again; one that was never cast here means a lost journal (W7)."""
-        instance = as_instance(vote.instance)
-        opened = self._open.get(instance)
-        if opened is not None:
-            known = opened.has_cast(vote)
-        else:
-            known = instance in self._quarantined or self._is_concluded(instance)
-        if known:
-            return 1
-        cost = 2 + len(vote.justification)
-        if self._authenticator.is_genuine(vote):
-            self._lost_votes.meet(peer, vote)
-        else:
-            self._waste("bad_vote_signature", peer, cost)
-        return cost
-
-    def _deliver(self, peer: int, vote: Message, *, again: bool) -> None:
-        """Hand a verified vote to its engine, or answer it, or hold it."""
-        instance = as_instance(vote.instance)
-        opened = self._open.get(instance)
-        if opened is not None:
-            (opened.take_again if again else opened.take)(peer, vote, self._now_ms)
-            self._touched[instance] = opened
-            if vote.type is MessageType.PRE_PREPARE or vote.type is MessageType.ROUND_CHANGE:
-                self._asking.for_value_of(opened, peer, vote, self._now_ms)
-        elif instance in self._conclusions:
-            return
-        elif self._is_below_mark(instance):
-            self._held.forget(instance)
-        elif instance in self._quarantined:
-            if vote.type is MessageType.COMMIT:
-                self._held.add(peer, instance, vote)
-                self._open_by_vote(peer, instance, vote)
-        elif instance not in self._held and self._is_concluded(instance):
-            self._aftermath.hear(peer, vote, self._now_ms)
-        else:
-            self._held.add(peer, instance, vote)
-            self._open_by_vote(peer, instance, vote)
-
-    def _open_by_vote(self, peer: int, instance: InstanceId, vote: Message) -> None:
-        """Open an instance that enough validators are in, or take the decision they prove."""
-        if vote.type is MessageType.COMMIT:
-            commits = self._held.commit_quorum(instance, vote.round, vote.value)
-            if commits:
-                certificate = canonical_certificate(instance, vote.round, vote.value, commits)
-                self._take_bare(certificate, peer)
-                self._want_decided_value(peer, certificate)
-        elif self._lost_votes.why_not is not None:
-            return
-        elif vote.type is MessageType.PRE_PREPARE and isinstance(vote.value, bytes):
-            self._asking.for_value(instance, vote.value, peer, self._now_ms)
-        elif self._held.round_change_sources(instance) > self._definition.faulty:
-            if self._may_open(peer):
-                self._open_instance(instance, peer)
-            else:
-                self._reject("open_budget", peer)
-
-    def _take_proposal(self, peer: int, proposal: Proposal) -> int:
-        """Take a forward, or the bytes of a value that is being voted on; gives what it cost."""
-        instance = proposal.instance
-        cost = 2 + len(proposal.value) // VALUE_BYTES_PER_WORK
-        if self._conclusions.complete(proposal):
-            return cost
-        opened = self._open.get(instance)
-        if opened is None:
-            if (
-                instance in self._quarantined
-                or self._is_below_mark(instance)
-                or (instance not in self._held and self._is_concluded(instance))
-            ):
-                return cost
-        elif proposal.digest in opened.proposals:
-            return cost
-        elif opened.decide is not None and opened.decide.value == proposal.digest:
-            opened.proposals[proposal.digest] = proposal  # the certificate vouches for these bytes
-            return cost
-        if not self._is_authorised(proposal):
-            self._waste("unauthorised_proposal", peer, cost)
-        elif opened is not None:
-            self._learn(opened, peer, proposal)
-        elif self._lost_votes.why_not is not None:
-            self._held.miss(peer, instance)
-        elif self._may_open(peer) and self._peers[peer].opens.take(
-            self._now_ms, self._limits.opened_bytes_each + len(proposal.value)
-        ):
-            self._open_instance(instance, peer, proposal)
-        else:
-            self._held.miss(peer, instance)
-            self._reject("open_budget", peer)
-        return cost
-
     def _learn(self, opened: OpenInstance, sender: int, proposal: Proposal) -> None:
+        may_be_input = self._may_be_input(opened, proposal)
         if not opened.learn(sender, proposal, self._now_ms):
             self._reject("value_budget", sender)
             return
-        if opened.input is None and self._policies(proposal.instance.topic).adopts:
+        if opened.input is None and may_be_input and not self._gives_own(opened):
             self._give_input(opened, proposal)
         self._touch(opened)
+
+    def _gives_own(self, opened: OpenInstance) -> bool:
+        """Propose what waits here for an ordered topic, as its leader, before others' batches.
+
+        Whoever is always the first to propose could else keep all others out (docs/adr/017).
+        """
+        instance = opened.instance
+        if (
+            self._own_input is None
+            or not self._policies(instance.topic).ordered
+            or self._definition.leader(instance, 1) != self._validator
+        ):
+            return False
+        own = self._own_input(instance)
+        if own is None or not self._is_authorised(own):
+            return False
+        try:
+            self._conclusions.remember_own(own)
+        except ProposalConflict:
+            return False
+        opened.learn(self._validator, own, self._now_ms)
+        self._give_input(opened, own, is_own=True)
+        return True
+
+    def _may_be_input(self, opened: OpenInstance, proposal: Proposal) -> bool:
+        """Whether this node may take others' proposal as its own input."""
+        if opened.instance == self._sealing.instance:
+            is_accepted = self._sealing.accepts(proposal)
+            if not is_accepted:
+                self._reject("seal_too_low", self._validator)
+            self._sealing.inform(opened, self._now_ms)
+            return is_accepted
+        return self._policies(proposal.instance.topic).adopts
 
     def _give_input(
         self, opened: OpenInstance, proposal: Proposal, *, is_own: bool = False
@@ -521,57 +616,69 @@ class Replica:
         opened.journaled.add(proposal.digest)
         self._voice.record(ProposalRecord(proposal, is_input=True, is_own=is_own))
 
-    def _take_certificate(self, peer: int, certificate: Certificate) -> int:
-        """Believe a certificate, and nothing else, about a decision (HARDENING U4).
-
-        Raises:
-            InvariantViolation: another value was decided here (W4).
-        """
-        instance = certificate.instance
-        if not isinstance(instance, InstanceId):
-            self._reject("bad_certificate", peer)
-            return 1
-        if self._is_below_mark(instance):
-            return 1
-        opened = self._open.get(instance)
-        known = self._conclusions.known(instance)
-        if known is None and opened is None:
-            decision = self._store.get(instance)
-            known = decision.certificate if decision is not None else None
-        if known is not None and known.value == certificate.value:
-            return 1
-        cost = 1 + len(certificate.commits)
-        if not self._authenticator.proves(certificate):
-            self._waste("bad_certificate", peer, cost)
-            return cost
-        if known is not None:
-            check_same(known, certificate)
-        if opened is None:
-            self._take_bare(certificate, peer)
-            return cost
-        opened.take_decided(certificate.round, certificate.value, certificate.commits, self._now_ms)
-        self._learnt.add(instance)
-        self._touch(opened)
-        return cost
-
-    def _take_bare(self, certificate: Certificate, peer: int) -> None:
-        """Keep a decision whose bytes are not here yet."""
-        instance = as_instance(certificate.instance)
-        if not self._conclusions.add(certificate, None, payer=peer):
-            self._reject("certificate_budget", peer)
-            return
-        self._held.forget(instance)
-
-    def _want_decided_value(self, peer: int, certificate: Certificate) -> None:
-        """Ask for the bytes of a decision, unless they came with its certificate."""
-        instance = certificate.instance
-        if isinstance(instance, InstanceId) and instance in self._conclusions.bare:
-            known = self._conclusions.bare[instance].certificate
-            self._asking.for_value(instance, as_digest(known.value), peer, self._now_ms)
+    # --- where nothing is opened ------------------------------------------------------------------
 
     def _is_below_mark(self, instance: InstanceId) -> bool:
         """Whether it is not kept any more, nor voted on again; nothing open is (retention)."""
         return instance.height < self._store.low_water_mark(instance.topic)
+
+    def _is_kept_out(self, instance: InstanceId) -> bool:
+        """Whether this node never votes there, and takes only what others' COMMITs decide."""
+        return (
+            instance in self._quarantined
+            or self._lost_votes.is_below_floor(instance)
+            or not self._sealing.guard.may_vote(instance)
+            or self._may_have_sealed()
+        )
+
+    # --- the end of the epoch ---------------------------------------------------------------------
+
+    def _may_have_sealed(self) -> bool:
+        """Whether this node may have voted for a seal that it does not know of, still undecided.
+
+        Its lost votes may be there: then it may vote nowhere, until it learns what was decided.
+        """
+        return self._sealing.instance in self._quarantined and self._sealing.guard.sealed is None
+
+    def _used(self) -> Iterator[InstanceId]:
+        """Where this node has voted, or may have, and what is decided; of each topic the highest.
+
+        Below a mark or a floor nothing else is known than that something may have been.
+        """
+        yield from self._used_beside_decided()
+        yield from highest_decided(self._store)
+
+    def _used_beside_decided(self) -> Iterator[InstanceId]:
+        yield from (opened.instance for opened in self._open.values() if opened.votes.current)
+        yield from self._recovered.votes
+        yield from self._sealing.voted_aside()
+        yield from self._quarantined
+        yield from self._conclusions.bare
+        yield from self._conclusions.settling
+        for bounds in (self._store.low_water_marks(), self._lost_votes.floors):
+            for topic, height in bounds.items():
+                if height:
+                    yield InstanceId(topic, height - 1)
+
+    def highest_beside_decided(self) -> dict[str, int]:
+        """By topic, the highest height that this node has used and the store knows nothing of."""
+        highest: dict[str, int] = {}
+        for instance in self._used_beside_decided():
+            highest[instance.topic] = max(instance.height, highest.get(instance.topic, 0))
+        return highest
+
+    def _close_elsewhere(self, instance: InstanceId, error: QbftError) -> None:
+        """Close an engine of what may be another epoch's."""
+        self._touched.pop(instance, None)
+        opened = self._open.get(instance)
+        if opened is not None:
+            self._close(opened)
+        self._conclusions.give_up(instance, error)
+
+    def _abandon_elsewhere(self, instance: InstanceId, error: QbftError) -> None:
+        """Give up what the next epoch decides, so that a low-water mark may pass it."""
+        self._close_elsewhere(instance, error)
+        self._leave(instance, "the next epoch decides it", abandoned=True)
 
     def _is_concluded(self, instance: InstanceId) -> bool:
         """Whether it is decided here, durably or nearly so, or not kept any more."""
@@ -614,10 +721,10 @@ class Replica:
         recovered, self._recovered = self._recovered, Recovered()
         for instance in sorted({*listed, *(self._quarantined - recovered.quarantined)}):
             if not self._is_concluded(instance):
-                self._quarantined.add(instance)
-                self._voice.record(QuarantineRecord(instance, "votes here may be lost"))
+                self._leave(instance, "votes here may be lost")
         for instance in recovered.instances():
-            if instance not in self._quarantined and not self._is_concluded(instance):
+            self._sealing.pass_over(instance, voted=instance in recovered.votes)
+            if not self._is_kept_out(instance) and not self._is_concluded(instance):
                 self._resume(
                     instance,
                     recovered.votes.get(instance, ()),
@@ -625,11 +732,25 @@ class Replica:
                 )
         self._held.miss_all()
 
+    def _keep_out(self, instance: InstanceId) -> None:
+        """Never vote, or vote no more, where a lost vote has turned up."""
+        if self._is_kept_out(instance) or self._is_concluded(instance):
+            return
+        self._touched.pop(instance, None)
+        self._leave(instance, "a lost vote was here")
+        if instance == self._sealing.instance:
+            for other in list(self._open):
+                self._touched.pop(other, None)
+                self._leave(other, "a seal may have been voted for that claims it")
+
     # --- validity ---------------------------------------------------------------------------------
 
     def _start_checks(self, opened: OpenInstance) -> None:
-        """Have the application check the values that wait for it (DESIGN, validity)."""
-        if self._application is None:
+        """Have the application check the values that wait for it (DESIGN, validity).
+
+        Seals are none of its affair.
+        """
+        if self._application is None or opened.instance == self._sealing.instance:
             return
         for digest, leader in opened.checks.start(self._takes_check):
             proposal = opened.proposals[digest]
@@ -638,6 +759,7 @@ class Replica:
     def _takes_check(self, leader: int) -> bool:
         """Take a place among the running checks of one leader's values, if one is free."""
         if self._checking[leader] >= self._limits.checks_per_proposer_max:
+            self.bites.note(Bound.CHECKS_PER_PROPOSER_MAX, leader)
             return False
         self._checking[leader] += 1
         return True
@@ -660,29 +782,78 @@ class Replica:
             opened.conclude_check(proposal.digest, self._now_ms, valid=valid)
             self._touch(opened)
 
+    def _start_providing(self, opened: OpenInstance) -> None:
+        """Ask the application for an input, once a round, where nobody has given one."""
+        if (
+            self._source is None
+            or opened.instance == self._sealing.instance
+            or opened.input is not None
+            or opened.asked_in_round >= opened.round
+        ):
+            return
+        if self._providing >= self._limits.provided_values_max:
+            self.bites.note(Bound.PROVIDED_VALUES_MAX)
+            return
+        opened.asked_in_round = opened.round
+        self._providing += 1
+        self._work.append(partial(self._provide, self._source, opened))
+
+    async def _provide(self, source: ValueSource, opened: OpenInstance) -> None:
+        proposal: Proposal | None = None
+        try:
+            async with asyncio.timeout(self._limits.provide_value_ms / 1000):
+                proposal = await source.provide_value(opened.instance)
+        except Exception:  # noqa: BLE001 - whatever an application raises is "no answer"
+            self._reject("application_gave_no_answer", self._validator)
+        finally:
+            self._providing -= 1
+        if proposal is None:
+            return
+        if proposal.instance != opened.instance or not self._is_authorised(proposal):
+            self._reject("application_gave_bad_proposal", self._validator)
+        elif self._open.get(opened.instance) is opened and opened.input is None:
+            self._now_ms = now_ms()
+            opened.learn(self._validator, proposal, self._now_ms)
+            self._give_input(opened, proposal)
+            self._voice.forward(proposal)
+            self._touch(opened)
+
     # --- opening ----------------------------------------------------------------------------------
 
     def _is_authorised(self, proposal: Proposal) -> bool:
         policy = self._policies(proposal.instance.topic)
+        if proposal.instance.topic == SEAL_TOPIC and self._sealing.guard.read(proposal) is None:
+            return False
+        if policy.ordered:
+            return self._authenticator.is_batch(proposal, policy.proposers)
         if not policy.proposers:
             return True
         return proposal.proposer in policy.proposers and self._authenticator.is_proposed(proposal)
+
+    def _authorising_work(self, proposal: Proposal) -> int:
+        """How many signatures there are to check, beside the one that any proposal may have."""
+        is_ordered = self._policies(proposal.instance.topic).ordered
+        return signatures_in(proposal.value) if is_ordered else 0
 
     def _may_open(self, peer: int) -> bool:
         """Whether the peer has places left; own clients and other peers have theirs."""
         return self._peers[peer].opened < self._open_per_peer_max
 
     def _make(self, instance: InstanceId) -> OpenInstance:
-        opened = OpenInstance(
+        opened = self.instance_type(
             instance,
             self._definition,
             self._validator,
             self._timers(),
             limits=self._limits,
             accounts=self._accounts,
+            observer=self._observer,
+            bites=self.bites,
         )
-        opened.checks.enabled = self._application is not None
+        is_seal = instance == self._sealing.instance
+        opened.checks.enabled = is_seal or self._application is not None
         self._open[instance] = opened
+        self._topics.add(instance.topic)
         return opened
 
     def _open_instance(
@@ -695,6 +866,9 @@ class Replica:
             self._opened_by_own += 1
         else:
             self._peers[opener].opened += 1
+        if self._observer is not None:
+            self._observer.opened(instance, opener, self._now_ms)
+        self.tally.opened += 1
         opened.start(self._now_ms)
         if proposal is not None:
             self._learn(opened, opener, proposal)
@@ -711,22 +885,16 @@ class Replica:
         for sender, vote in self._held.release(opened.instance):
             if work < self._limits.held_work_at_open_max:
                 work += 1 + len(vote.justification)
+                self.misconduct.look(opened.first_votes, vote)
                 opened.take_held(sender, vote, self._now_ms)
                 self._asking.for_value_of(opened, sender, vote, self._now_ms)
             else:
                 later.setdefault(sender, []).append(vote)
         for sender, votes in later.items():
-            self._intake.put_off(sender, Load.of_votes(votes), self._held_parts(sender, votes))
-
-    def _held_parts(self, sender: int, votes: Sequence[Message]) -> Iterator[int]:
-        for vote in votes:
-            self._deliver(sender, vote, again=sender != vote.source)
-            yield 1 + len(vote.justification)
-
-    def _waste(self, reason: str, peer: int, work: int) -> None:
-        """Count a refusal, and hold the work that it cost against its sender."""
-        self._reject(reason, peer)
-        self._intake.note_waste(peer, work, self._now_ms)
+            self.bites.note(Bound.HELD_WORK_AT_OPEN_MAX, sender)
+            self._intake.put_off(
+                sender, Load.of_votes(votes), self._arrivals.held_parts(sender, votes)
+            )
 
     def _touch(self, opened: OpenInstance) -> None:
         self._touched[opened.instance] = opened
@@ -747,6 +915,7 @@ class Replica:
             or self._held.has_missed
             or self._catch_up.is_behind()
             or self._lost_votes.why_not is not None
+            or self._asking.has_left
         )
         due = (
             self._deadlines.next_ms,
@@ -754,17 +923,24 @@ class Replica:
             self._next_tick_ms if ticks else None,
             self._intake.resumes_ms,
         )
-        return min((ms for ms in due if ms is not None), default=None)
+        return min([ms for ms in due if ms is not None], default=None)
 
     def run_due(self, now_ms: int) -> None:
         """Go on with what was left over; then timers, always, and the tick of re-sending."""
         self._now_ms = now_ms
         self._intake.go_on(now_ms)
         for opened in self._deadlines.run_out(now_ms, self._limits.turn_timers_max):
+            if self._let_go.has(opened.instance):
+                self._give_up(opened)
+                continue
+            self.tally.expired += not opened.waits_for_company
             opened.expire(now_ms)
             self._touch(opened)
             self._asking.for_progress(opened)
             self._relay.begin(opened)
+        left_ms = self._deadlines.next_ms
+        if left_ms is not None and left_ms <= now_ms:
+            self.bites.note(Bound.TURN_TIMERS_MAX)
         self._aftermath.run_due(now_ms)
         if now_ms >= self._next_tick_ms:
             self._next_tick_ms = now_ms + self._limits.resend_ms
@@ -777,7 +953,7 @@ class Replica:
             self._resender.resend(
                 peer, cast_before_ms=before_ms, last_sequence=self._voice.last_sequence
             )
-        self._asking.tick(now_ms, self._may_open)
+        self._asking.tick(now_ms, self._may_open, self._is_concluded)
         self._relay.tick()
         self._lost_votes.tick()
         self._catch_up.tick(now_ms)
@@ -787,6 +963,8 @@ class Replica:
     def end_turn(self, now_ms: int) -> Turn:
         """Sign the turn's votes together; give its records, then its frames (HARDENING W1)."""
         spoken = [opened for opened in self._touched.values() if self._voice.collect(opened)]
+        for opened in spoken:
+            self._sealing.guard.admit(opened.instance)
         for opened in self._touched.values():
             if opened.failure is not None:
                 self._quarantine(opened, opened.failure)
@@ -795,6 +973,7 @@ class Replica:
             else:
                 self._deadlines.arm(opened)
                 self._start_checks(opened)
+                self._start_providing(opened)
                 self._asking.note(opened)
         self._touched.clear()
         for settling in self._conclusions.settling.values():
@@ -805,24 +984,50 @@ class Replica:
                 self._resender.update(opened)
         turn = Turn(records, [(None, frame) for frame in frames], self._work)
         turn.frames.extend(self._outbox.seal())
+        for peer, frame in turn.frames:
+            self.tally.send(frame, len(self._peers) if peer is None else 1)
         self._work = []
         self._intake.end_turn()
         return turn
 
     def _quarantine(self, opened: OpenInstance, reason: str) -> None:
         """Never vote again in an instance whose engine met a bug (DESIGN, errors)."""
-        self._voice.record(QuarantineRecord(opened.instance, reason))
-        self._quarantined.add(opened.instance)
         self._reject("instance_quarantined", self._validator)
-        self._close(opened)
+        self._leave(opened.instance, reason)
+
+    def _leave(self, instance: InstanceId, reason: str, *, abandoned: bool = False) -> None:
+        """Never vote there from now on; what others decide is taken all the same."""
+        self._quarantined.add(instance)
+        self._voice.record(QuarantineRecord(instance, reason, abandoned))
+        if not abandoned:
+            self._asking.leave(instance)
+        opened = self._open.get(instance)
+        if opened is not None:
+            self._close(opened)
+
+    def _give_up(self, opened: OpenInstance) -> None:
+        """Close what so many peers keep no more that no quorum is left (DESIGN, retention).
+
+        A certificate or a quorum of COMMITs would still be taken, from whoever has it.
+        """
+        instance = opened.instance
+        if opened.decide is not None or opened.failure is not None:
+            return
+        self._given_up.add(instance)
+        self._reject("instance_let_go", self._validator)
+        self._touched.pop(instance, None)
+        self._leave(instance, "its peers let it go", abandoned=True)
+        error = BelowLowWaterMark(instance, self._let_go.mark_of(instance.topic))
+        self._conclusions.give_up(instance, error)
 
     def _conclude(self, opened: OpenInstance, decide: Decide) -> None:
         """Retire an engine that has decided; the decision is complete when its bytes are here."""
         instance = opened.instance
         certificate = canonical_certificate(instance, decide.round, decide.value, decide.commits)
         proposal = opened.proposals.get(as_digest(decide.value))
+        self.tally.conclude(opened, decide.round, self._now_ms)
         silent: frozenset[int] = frozenset()
-        if instance not in self._learnt:
+        if not opened.is_learnt:
             silent = frozenset(self._peers.keys() - opened.committers(decide.round, decide.value))
         self._close(opened)
         self._conclusions.add(certificate, proposal, silent=silent)
@@ -833,10 +1038,11 @@ class Replica:
     def _close(self, opened: OpenInstance) -> None:
         instance = opened.instance
         opened.close()
+        if self._observer is not None:
+            self._observer.closed(instance, self._now_ms)
         self._open.pop(instance, None)
         self._asking.forget(instance)
         self._relay.forget(instance)
-        self._learnt.discard(instance)
         self._resender.forget(instance)
         opener = self._openers.pop(instance, None)
         if opener == self._validator:
@@ -854,7 +1060,11 @@ class Replica:
         self._conclusions.publish()
         for entry in settling:
             self._aftermath.settle(entry.decision, now_ms, entry.silent)
+            if entry.decision.instance == self._sealing.instance:
+                self._sealing.end(entry.decision)
         decided = [as_instance(entry.decision.instance) for entry in settling]
+        for instance in decided:
+            self._topics.add(instance.topic)
         self._catch_up.decided(decided, now_ms)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 
 from qbft.core import InstanceId
+from qbft.replica.bounds import Bound
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.open_instance import OpenInstance
 from qbft.replica.outbox import Outbox
@@ -99,13 +100,17 @@ class Resender:
             cast, opened = entry
             votes += 1 + len(cast.own.vote.justification)
             fresh = cast_before_ms is not None and cast.cast_ms > cast_before_ms
-            full = (
-                votes > self._limits.resend_votes_per_frame_max
-                or value_bytes > self._limits.resend_value_bytes_per_frame_max
-            )
+            many = votes > self._limits.resend_votes_per_frame_max
+            full = many or value_bytes > self._limits.resend_value_bytes_per_frame_max
             if fresh or (full and chosen):
                 covers = sequence - 1
                 peer.has_more = not fresh
+                if not fresh:
+                    peer.bitten(
+                        Bound.RESEND_VOTES_PER_FRAME_MAX
+                        if many
+                        else Bound.RESEND_VALUE_BYTES_PER_FRAME_MAX
+                    )
                 break
             chosen.append(entry)
             proposal = opened.known_proposal()

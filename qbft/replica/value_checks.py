@@ -22,6 +22,7 @@ class ValueChecks:
         self._quorum = quorum
         self._answers: dict[bytes, bool] = {}
         self._asked: set[bytes] = set()
+        self._refused: dict[int, int] = {}
 
     def admits(self, message: Message) -> bool | None:
         """Whether the message may go on: False, its value is invalid; None, it must `wait`."""
@@ -30,7 +31,10 @@ class ValueChecks:
         value = message.value
         if not isinstance(value, bytes) or _is_prepared(message, self._quorum):
             return True
-        return self._answers.get(value)
+        answer = self._answers.get(value)
+        if answer is False:
+            self._refused[message.source] = message.round
+        return answer
 
     def wait(self, sender: int, message: Message) -> bool:
         """Let a PRE-PREPARE wait for its answer; False if something had to be dropped."""
@@ -57,7 +61,21 @@ class ValueChecks:
             return []
         self._answers[digest] = valid
         waiting = self._room.release(digest)
-        return waiting if valid else []
+        if valid:
+            return waiting
+        self._refused.update((message.source, message.round) for _, message in waiting)
+        return []
+
+    def sources(self) -> list[int]:
+        """Whose PRE-PREPAREs wait for an answer, in ascending order."""
+        return self._room.sources()
+
+    def refused_in(self, round_: int) -> tuple[int, ...]:
+        """Whose PRE-PREPARE of this round has a value that was found invalid, in ascending order.
+
+        Of each leader the last one is remembered.
+        """
+        return tuple(sorted(leader for leader, of in self._refused.items() if of == round_))
 
     @property
     def pending(self) -> bool:

@@ -70,6 +70,8 @@ class Voice:
 
     def speak(self) -> tuple[list[Record], list[Frame]]:
         """Sign the turn's votes; give its records, and the frames for all peers."""
+        if not self._votes and not self._records and not self._enclosed:
+            return [], []
         batches = list(self._sign())
         records: list[Record] = self._records
         records.extend(VoteRecord(cast.own.vote, cast.own.prepares) for cast in self._votes)

@@ -6,9 +6,8 @@ for what it sent, so that nobody can fill the place of another's messages.
 
 from __future__ import annotations
 
-from collections import Counter
-
 from qbft.core import Message, Value
+from qbft.replica.bounds import Bites, Bound
 from qbft.replica.budget import Tab, cost_of
 
 Slot = tuple[int, int, int, Value | None, int, Value | None]
@@ -34,7 +33,7 @@ class WaitingRoom:
         self._tab = tab
         self._per_source_max = per_source_max
         self._pairs: dict[tuple[int, int], list[tuple[bytes, Message]]] = {}
-        self._counts: Counter[bytes] = Counter()
+        self._counts: dict[bytes, int] = {}
 
     def hold(self, digest: bytes, sender: int, message: Message) -> bool:
         """Let a message wait; False if something had to be dropped.
@@ -47,10 +46,11 @@ class WaitingRoom:
         if not self._tab.charge(sender, cost_of(message)):
             return False
         held.append((digest, message))
-        self._counts[digest] += 1
+        self._counts[digest] = self._counts.get(digest, 0) + 1
         if len(held) <= self._per_source_max:
             return True
         self._drop(sender, held, min(held, key=lambda entry: entry[1].round))
+        self._tab.bites.note(Bound.WAITING_PER_SOURCE_MAX, sender)
         return False
 
     def release(self, digest: bytes) -> list[tuple[int, Message]]:
@@ -77,11 +77,15 @@ class WaitingRoom:
         """What is waited for, since longest first."""
         return list(self._counts)
 
+    def sources(self) -> list[int]:
+        """Whose messages wait, in ascending order."""
+        return sorted({source for (_, source), held in self._pairs.items() if held})
+
     def __contains__(self, digest: object) -> bool:
         return digest in self._counts
 
     def __len__(self) -> int:
-        return self._counts.total()
+        return sum(self._counts.values())
 
     def __bool__(self) -> bool:
         return bool(self._counts)
@@ -122,6 +126,7 @@ class LaterVotes:
         kept[slot] = (sender, message)
         if len(kept) > self._per_source_max:
             self._drop(kept, min(kept, key=lambda other: other[2]))
+            self._tab.bites.note(Bound.LATER_VOTES_PER_SOURCE_MAX, sender)
         return True
 
     def enter(self, round_: int) -> list[Message]:
@@ -152,8 +157,9 @@ class SeenVotes:
     else a liar could evict an honest validator's votes from the engine's log.
     """
 
-    def __init__(self, per_source_max: int) -> None:
+    def __init__(self, per_source_max: int, bites: Bites | None = None) -> None:
         self._per_source_max = per_source_max
+        self._bites = bites or Bites()
         self._seen: dict[int, set[tuple[Slot, bool]]] = {}
 
     def admit(self, sender: int, message: Message) -> bool:
@@ -161,7 +167,12 @@ class SeenVotes:
         seen = self._seen.get(message.source)
         if seen is None:
             return True
-        return len(seen) < self._per_source_max and _copy_of(sender, message) not in seen
+        if _copy_of(sender, message) in seen:
+            return False
+        if len(seen) >= self._per_source_max:
+            self._bites.note(Bound.SEEN_VOTES_PER_SOURCE_MAX, sender)
+            return False
+        return True
 
     def note(self, sender: int, message: Message) -> None:
         """Note that this copy was accepted: no other in this round."""

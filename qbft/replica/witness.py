@@ -1,7 +1,8 @@
 """What this node tells a peer that is without its votes (DESIGN, votes survive; HARDENING W7).
 
-Page by page, each undecided instance that is open here or in which this node holds a vote of the
-asker, with a reason that the asker can check: a vote of its own, the proposal, or votes of others.
+Page by page, its low-water marks, and each undecided instance that is open here or in which this
+node holds a vote of the asker, with a reason that the asker can check: a vote of its own, the
+proposal, or votes of others.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Mapping
 
 from qbft.core import InstanceId, Message
 from qbft.crypto.proposal import Proposal
+from qbft.records import MarkRecord
 from qbft.replica.budget import cost_of
 from qbft.replica.held import HeldVotes
+from qbft.replica.intake import FEED_IDS_PER_WORK
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.open_instance import OpenInstance
 from qbft.replica.outbox import Outbox
@@ -20,6 +23,12 @@ from qbft.replica.protocols import DecisionStore
 from qbft.transport import Frame, Memory
 
 Reason = tuple[tuple[Message, ...], tuple[Proposal, ...]]
+
+MARK_BYTES = 144
+"""What a mark occupies in a page, at most."""
+
+GATHERED_BYTES = 512
+"""To gather an entry of the list costs what so many bytes of a page do."""
 
 
 class Witness:
@@ -45,31 +54,46 @@ class Witness:
         `lost`: this node is without its own votes too. What it costs is paced: what is not answered
         has to be asked for again.
         """
-        if not peer.pulls.take(now_ms, self._limits.memory_page_bytes):
+        if 0 < after >= len(peer.testimony):
+            return 1  # the rest of a list of an earlier life; it is asked for anew
+        if not peer.pull(now_ms, self._limits.memory_page_bytes):
             return 1
+        gathered = 0
         if after == 0:
             held = self._held.instances_of(peer.index)
             instances = sorted(self._opens.keys() | held.keys())
-            peer.testimony = [(instance, held.get(instance)) for instance in instances]
+            marks_by_topic = sorted(self._store.low_water_marks().items())
+            peer.testimony = [MarkRecord(*mark) for mark in marks_by_topic]
+            peer.testimony += [(instance, held.get(instance)) for instance in instances]
+            gathered = len(peer.testimony)
+            peer.pulls.overdraw(now_ms, gathered * GATHERED_BYTES)
+        marks: list[InstanceId] = []
         relayed: list[Message] = []
         proposals: list[Proposal] = []
         position, size = after, 0
         while position < len(peer.testimony) and (
             size < self._limits.memory_page_bytes
-            and position - after < self._limits.memory_page_max
+            and position - after - len(marks) < self._limits.memory_page_max
         ):
-            votes, values = self._reason(peer.index, *peer.testimony[position])
+            entry = peer.testimony[position]
+            position += 1
+            if isinstance(entry, MarkRecord):
+                marks.append(InstanceId(entry.topic, entry.height))
+                size += MARK_BYTES
+                continue
+            votes, values = self._reason(peer.index, *entry)
             relayed += votes
             proposals += values
             size += sum(map(cost_of, votes))
             size += sum(len(proposal.value) for proposal in values)
-            position += 1
         is_last = position >= len(peer.testimony)
         page = Memory(after, position, is_last, lost, self._store.end)
-        self._outbox.add(
-            peer.index, Frame(relayed=tuple(relayed), proposals=tuple(proposals), memory=page)
+        frame = Frame(
+            relayed=tuple(relayed), proposals=tuple(proposals), memory=page, marks=tuple(marks)
         )
-        return 1 + position - after
+        self._outbox.add(peer.index, frame)
+        looked_up = position - after - len(marks) + len(marks) // FEED_IDS_PER_WORK
+        return 1 + looked_up + gathered // self._limits.memory_entries_per_work
 
     def _reason(self, asker: int, instance: InstanceId, held: Message | None) -> Reason:
         """Why the asker should be careful with an instance; nothing if it is decided by now."""

@@ -6,11 +6,12 @@ can fill stands in for Ed25519; what is forged carries none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from qbft.core import Message, MessageType, quorum
 from qbft.crypto.certificate import Certificate
+from qbft.crypto.entries import is_batch_valid
 from qbft.crypto.proposal import Proposal
 from qbft.crypto.signing import BatchHeader
 
@@ -84,6 +85,11 @@ class SimAuthenticator:
     def is_proposed(self, proposal: Proposal) -> bool:
         """Believe any proposal."""
         return True
+
+    def is_batch(self, proposal: Proposal, authors: Collection[bytes]) -> bool:
+        """Verify entries as a node does: a simulated cluster has the cluster id of all zeroes."""
+        instance = proposal.instance
+        return is_batch_valid(proposal.value, bytes(32), instance.topic, instance.height, authors)
 
 
 def _is_signed(vote: Message) -> bool:

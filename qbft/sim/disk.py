@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
 from qbft.core import InstanceId
 from qbft.decision import Decision
 from qbft.errors import JournalError
 from qbft.replica.narrow import as_instance
+from qbft.replica.own_votes import VoteRounds
 from qbft.replica.protocols import (
     DecisionRecord,
+    EvidenceRecord,
     MarkRecord,
     ProposalRecord,
     QuarantineRecord,
@@ -75,23 +77,30 @@ class SimDisk:
         return Standing.LOST if lost and lost[-1] else Standing.COMPLETE
 
     def recover(self) -> Iterable[Record]:
-        """Everything of undecided instances, in order.
+        """What matters of undecided instances or of none; of votes the current (docs/adr/012).
 
         Raises:
             JournalError: a record is bad that others follow.
         """
         if self._is_corrupt:
             raise JournalError("a record is bad, and valid ones follow it")
-        return [
-            record
-            for record in self._records
-            if isinstance(record, StandingRecord)
-            or (not isinstance(record, MarkRecord) and self._matters(_instance_of(record)))
-        ]
+        rounds: dict[InstanceId, VoteRounds] = {}
+        for record in self._records:
+            if isinstance(record, VoteRecord):
+                rounds.setdefault(_instance_of(record), VoteRounds()).note(record.vote)
+        return [record for record in self._records if self._matters(record, rounds)]
 
-    def _matters(self, instance: InstanceId) -> bool:
-        is_kept = instance.height >= self.low_water_mark(instance.topic)
-        return is_kept and instance not in self._decisions
+    def _matters(self, record: Record, rounds: Mapping[InstanceId, VoteRounds]) -> bool:
+        if isinstance(record, StandingRecord | EvidenceRecord):
+            return True
+        if isinstance(record, MarkRecord):
+            return False
+        instance = _instance_of(record)
+        if instance in self._decisions or instance.height < self.low_water_mark(instance.topic):
+            return False
+        return not isinstance(record, VoteRecord) or rounds[instance].is_current(
+            record.vote.type, record.vote.round
+        )
 
     async def commit(self, records: Sequence[Record]) -> None:
         """Keep the records, all or none; the node may crash right before or right after."""
@@ -104,6 +113,11 @@ class SimDisk:
             self._syncing = ()
         self._keep_records(records)
         self._crash_point("after_commit", records)
+
+    @property
+    def is_syncing(self) -> bool:
+        """Whether something is being written just now."""
+        return bool(self._syncing)
 
     def lose_power(self, *, kept: bool) -> Sequence[Record]:
         """Stop while something may be being synced; it is there afterwards only if `kept`.
@@ -172,9 +186,22 @@ class SimDisk:
         """How many decisions there are."""
         return len(self._order)
 
+    def topics(self) -> Iterable[str]:
+        """Those of all decisions and marks."""
+        return [instance.topic for instance in self._order] + list(self._marks)
+
+    def highest(self, after: str, limit: int) -> tuple[InstanceId, ...]:
+        """The highest decided instance of each topic, of so many topics from `after` on."""
+        highest = {instance.topic: instance for instance in sorted(self._decisions)}
+        return tuple(highest[topic] for topic in sorted(highest) if topic > after)[:limit]
+
     def low_water_mark(self, topic: str) -> int:
         """What a committed mark says; what is below it is gone."""
         return self._marks.get(topic, 0)
+
+    def low_water_marks(self) -> Mapping[str, int]:
+        """All of them."""
+        return self._marks
 
     def _keep(self, decision: Decision) -> None:
         instance = as_instance(decision.instance)
@@ -193,5 +220,5 @@ def _instance_of(record: Record) -> InstanceId:
             return as_instance(decision.instance)
         case QuarantineRecord(instance):
             return instance
-        case StandingRecord() | MarkRecord():
+        case StandingRecord() | MarkRecord() | EvidenceRecord():
             raise TypeError("this record is of no instance")

@@ -7,8 +7,7 @@ a task's but the agenda's, so that a run has no tasks to switch between.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qbft.core import RoundChanged, RuleFired, StartTimer, TimerExpired
@@ -17,7 +16,13 @@ from qbft.crypto.proposal import Proposal
 from qbft.errors import Busy, JournalError, ProposalConflict, QbftError
 from qbft.replica.driver import Driver
 from qbft.replica.open_instance import OpenInstance
-from qbft.replica.protocols import DecisionRecord, QuarantineRecord, Record, VoteRecord
+from qbft.replica.protocols import (
+    DecisionRecord,
+    EvidenceRecord,
+    QuarantineRecord,
+    Record,
+    VoteRecord,
+)
 from qbft.replica.replica import Replica
 from qbft.sim.agenda import Agenda
 from qbft.sim.disk import Crashed, SimDisk
@@ -35,19 +40,6 @@ Watch = Callable[[OpenInstance, Effect | Input], None]
 """Is shown what an instance's engine does and meets."""
 
 
-class WatchedReplica(Replica):
-    """The shipped replica; what its engines observe is shown to the world."""
-
-    watch: Watch
-
-    def _make(self, instance: InstanceId) -> OpenInstance:
-        opened = super()._make(instance)
-        opened.__class__ = WatchedInstance
-        assert isinstance(opened, WatchedInstance)  # noqa: S101 - for the type checker
-        opened.watch = self.watch
-        return opened
-
-
 class WatchedInstance(OpenInstance):
     """The shipped instance; it shows the rules that fire, its rounds and its timer."""
 
@@ -62,11 +54,42 @@ class WatchedInstance(OpenInstance):
                 self.watch(self, effect)
         return effects
 
-    def _perform(self, effects: tuple[Effect, ...], inputs: deque[Input], now_ms: int) -> None:
-        before_ms = self.deadline_ms
-        super()._perform(effects, inputs, now_ms)
-        if self.deadline_ms is not None and self.deadline_ms != before_ms:
-            self.watch(self, StartTimer(self.round))
+    def _start_timer(self, round_: int, now_ms: int) -> None:
+        """One that waits for company has not started, and a second call may keep the first."""
+        before_ms = None if self._is_ahead else self.deadline_ms
+        super()._start_timer(round_, now_ms)
+        if not self._is_ahead and self.deadline_ms != before_ms:
+            self.watch(self, StartTimer(round_))
+
+
+class WatchedReplica(Replica):
+    """The shipped replica; what its engines observe is shown to the world."""
+
+    instance_type = WatchedInstance
+    watch: Watch
+
+    @property
+    def openers(self) -> Mapping[InstanceId, int]:
+        """Which validator's clients or messages opened each instance that is open."""
+        return self._openers
+
+    @property
+    def has_open(self) -> bool:
+        """Whether any instance is open."""
+        return bool(self._open)
+
+    def loads(self) -> list[tuple[int, int, int]]:
+        """(peer, votes, bytes) of what peers sent: votes that wait, bytes in open instances."""
+        peers = self._peers.values()
+        if not self._held and not any(peer.account.spent for peer in peers):
+            return []
+        return [(p.index, self._held.count_of(p.index), p.account.spent) for p in peers]
+
+    def _make(self, instance: InstanceId) -> OpenInstance:
+        opened = super()._make(instance)
+        assert isinstance(opened, WatchedInstance)  # noqa: S101 - for the type checker
+        opened.watch = self.watch
+        return opened
 
 
 class HeapDriver(Driver):
@@ -211,7 +234,6 @@ class Node:
         self.peers = [v for v in range(world.plan.nodes) if v != validator]
         self.points = 0
         """Crash points it has been at."""
-        self.turns = 0
         self._world = world
         self._driver: HeapDriver | None = None
         self._replica: WatchedReplica | None = None
@@ -233,11 +255,11 @@ class Node:
         try:
             replica.recover(world.agenda.now_ms)
         except JournalError:
-            world.tell("does not start", self.place)
+            world.chronicle.tell("does not start", self.place)
             return
         self._replica = replica
         self._driver = HeapDriver(self, replica, world.agenda, world.check_ms)
-        world.tell("starts", self.place)
+        world.chronicle.tell("starts", self.place)
         world.network.connect(self.place)
         self._driver.wake()
 
@@ -246,11 +268,12 @@ class Node:
         if self._driver is not None:
             self._driver.stop()
             self._observe(self.disk.lose_power(kept=kept))
+            self._world.oracle.loses_power(self.validator)
         self._driver = self._replica = None
 
     def crash(self) -> None:
         """Lose power; come back as the fault at work here says."""
-        self._world.power_lost(self)
+        self._world.faults.power_lost(self)
 
     def pause(self, until_ms: int) -> None:
         """Stand still; frames wait and timers are late."""
@@ -263,16 +286,15 @@ class Node:
 
     def end_turn(self) -> None:
         """Note that a turn is over."""
-        self.turns += 1
         self._world.turn_over(self)
 
     # --- what the network sees --------------------------------------------------------------------
 
     def take(self, peer: int, frame: Frame) -> None:
         """Let a frame arrive."""
-        if self._world.loses_disks:
+        if self._world.loses_disks and self.is_up:
             for vote in (*frame.votes, *frame.relayed):
-                self._world.oracle.heard(vote)
+                self._world.oracle.heard(vote, self.validator)
         if self.behaviour is not None:
             self.behaviour.hear(peer, frame)
         if self._driver is not None:
@@ -291,7 +313,7 @@ class Node:
         if self.behaviour is None:
             world.check_sent(self, frame)
         for peer in self.peers if to is None else (to,):
-            world.crash_point(self, "before_send")
+            world.faults.crash_point(self, "before_send")
             if self.behaviour is None:
                 world.network.carry(self.place, peer, frame)
             else:
@@ -322,18 +344,20 @@ class Node:
 
     def _at_commit(self, label: str, records: Sequence[Record]) -> None:
         if label == "before_commit":
-            self._world.trace("journals", self.place, records)
+            self._world.chronicle.trace("journals", self.place, records)
         elif label == "after_commit":
             self._observe(records)
-        self._world.crash_point(self, label)
+        self._world.faults.crash_point(self, label)
 
     def _observe(self, records: Sequence[Record]) -> None:
-        """Show the oracle what has become durable."""
-        for record in records:
+        """Show the oracle what has become durable at once: votes, then what follows from them."""
+        for record in sorted(records, key=lambda record: isinstance(record, DecisionRecord)):
             if isinstance(record, VoteRecord):
                 self._world.voted(self, record.vote)
             elif isinstance(record, DecisionRecord):
                 self._world.concluded(self, record.decision)
+            elif isinstance(record, EvidenceRecord):
+                self._world.accused(self, record.evidence)
             elif isinstance(record, QuarantineRecord) and self._world.is_correct(self):
                 raise Violation(f"I11: node {self.place} met a bug of its engine: {record.reason}")
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from qbft.core import InstanceId, Message, MessageType, Value, max_faulty, quorum
+from qbft.crypto.proposal import value_digest
 from qbft.decision import Decision
+
+Key = tuple[object, int, MessageType, int]
+"""What an honest node says one thing for: instance, source, type, round."""
 
 Content = tuple[Value | None, int, Value | None]
 """A vote's value, and what it says is prepared."""
@@ -26,28 +30,39 @@ def brief(vote: Message) -> str:
 
 
 class Oracle:
-    """Watches every vote that leaves an honest node and every decision that becomes durable."""
+    """Watches every vote that leaves an honest node and every decision that becomes durable.
+
+    `certified_by` is how many COMMITs make a certificate, where a control wants less than a quorum.
+    """
 
     def __init__(
         self,
         nodes: int,
         honest: Iterable[int],
         is_valid: Callable[[bytes], bool] = lambda value: True,
+        *,
+        certified_by: int | None = None,
+        digest: Callable[[bytes], Value] = value_digest,
     ) -> None:
         self._nodes = nodes
+        self._certified_by = certified_by or quorum(nodes)
         self._is_valid = is_valid
+        self._digest = digest
         self._honest = frozenset(honest)
         self._proposed: dict[InstanceId, set[bytes]] = {}
-        self._votes: dict[tuple[object, int, MessageType, int], Content] = {}
+        self._votes: dict[Key, Content] = {}
+        self._commits: set[tuple[object, int, int, Value | None]] = set()
         self._lock = quorum(nodes) - max_faulty(nodes)
         self._committed: dict[tuple[object, int, Value | None], set[int]] = {}
         self._locked: dict[object, dict[int, Value | None]] = {}
         self._prepared: dict[object, dict[tuple[int, Value | None], None]] = {}
         self._round_change_max: dict[tuple[object, int], int] = {}
         self._commit_max: dict[tuple[object, int], int] = {}
-        self._heard: set[tuple[object, int, MessageType, int]] = set()
+        self._faulty = max_faulty(nodes)
+        self._hearers: dict[Key, set[int]] = {}
+        self._lost: dict[int, set[Key]] = {}
         self._decided: dict[InstanceId, bytes] = {}
-        self._of_node: dict[tuple[int, InstanceId], bytes] = {}
+        self._concluded: set[tuple[int, InstanceId]] = set()
 
     @property
     def decided(self) -> dict[InstanceId, bytes]:
@@ -68,8 +83,11 @@ class Oracle:
             return
         key = (vote.instance, vote.source, vote.type, vote.round)
         content = (vote.value, vote.prepared_round, vote.prepared_value)
+        if vote.type is MessageType.COMMIT:
+            self._commits.add((vote.instance, vote.source, vote.round, vote.value))
         known = self._votes.get(key)
         if known is not None:
+            self._lost.get(vote.source, set()).discard(key)
             if known != content:
                 raise Violation(f"I5: two contents of {brief(vote)}")
             return
@@ -87,20 +105,36 @@ class Oracle:
             self._commit_max[mine] = max(vote.round, self._commit_max.get(mine, 0))
         self._check_lock(vote)
 
-    def heard(self, vote: Message) -> None:
-        """Note that a vote has reached another node, with what it nests."""
-        for each in (vote, *vote.justification):
-            self._heard.add((each.instance, each.source, each.type, each.round))
+    def heard(self, vote: Message, by: int) -> None:
+        """Note that a vote has reached a node, with what it nests."""
+        if by in self._honest:
+            for each in (vote, *vote.justification):
+                key = (each.instance, each.source, each.type, each.round)
+                self._hearers.setdefault(key, set()).add(by)
 
-    def forget_unheard(self, source: int) -> None:
-        """Let go of the votes of a node that loses its disk which have not reached anybody.
+    def loses_power(self, node: int) -> None:
+        """Let go of what this node has heard, for it was in its memory."""
+        for hearers in self._hearers.values():
+            hearers.discard(node)
+        for source in sorted(self._lost):
+            self._forget_untold(source)
 
-        Nobody can tell it of them any more (HARDENING W7), and nobody will ever count them.
+    def loses_disk(self, source: int) -> None:
+        """Let go of its decisions, and of its votes that it is not sure to be told of (W7).
+
+        It votes again when all but F nodes have answered. So what F+1 honest ones remember until
+        then binds it; with less it is one of the F that are faulty, and need not be told.
         """
+        self._concluded = {key for key in self._concluded if key[0] != source}
+        self._lost[source] = {key for key in self._votes if key[1] == source}
+        self._forget_untold(source)
+
+    def _forget_untold(self, source: int) -> None:
         mine = [key for key in self._votes if key[1] == source]
         for key in mine:
             instance, _, kind, round_ = key
-            if key not in self._heard:
+            hearers = self._hearers.get(key, set()) - {source}
+            if key in self._lost[source] and len(hearers) <= self._faulty:
                 value, *_ = self._votes.pop(key)
                 if kind is MessageType.COMMIT:
                     voters = self._committed.get((instance, round_, value), set())
@@ -145,14 +179,17 @@ class Oracle:
         instance, value = certificate.instance, decision.value
         if not isinstance(instance, InstanceId) or not isinstance(value, bytes):
             raise Violation(f"I4: {decision} is not one of the service")
+        if (node, instance) in self._concluded:
+            raise Violation(f"I3: node {node} decided {instance} twice")
+        self._concluded.add((node, instance))
         if self._decided.setdefault(instance, value) != value:
             raise Violation(f"I1: {instance} decided as {value!r} and {self._decided[instance]!r}")
         if value not in self._proposed.get(instance, set()):
             raise Violation(f"I2: nobody proposed {value!r} for {instance}")
         if not self._is_valid(value):
             raise Violation(f"I2: {value!r} is decided for {instance} and not valid")
-        if self._of_node.setdefault((node, instance), value) != value:
-            raise Violation(f"I3: node {node} decided {instance} twice")
+        if certificate.value != self._digest(value):
+            raise Violation(f"I4: certificate of {instance} is not for the bytes {value!r}")
         sources = {commit.source for commit in certificate.commits}
         exact = all(
             (c.type, c.instance, c.round, c.value)
@@ -160,5 +197,9 @@ class Oracle:
             for c in certificate.commits
         )
         members = all(0 <= source < self._nodes for source in sources)
-        if len(sources) < quorum(self._nodes) or not exact or not members:
+        if len(sources) < self._certified_by or not exact or not members:
             raise Violation(f"I4: certificate of {instance} is no quorum of its COMMITs")
+        for commit in certificate.commits:
+            cast = (commit.instance, commit.source, commit.round, commit.value)
+            if commit.source in self._honest and cast not in self._commits:
+                raise Violation(f"I4: {brief(commit)} was never cast")

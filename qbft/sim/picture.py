@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from qbft.core import InstanceId, Message
 from qbft.diagram import events as drawn
 from qbft.sim.byzantine import TWINS
+from qbft.sim.chronicle import Event
 from qbft.sim.plan import Liar, Plan
-from qbft.sim.world import Event
 
 RENAMED = {
     "pauses": "stands still",

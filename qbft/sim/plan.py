@@ -7,9 +7,10 @@ the number of nodes upwards. Times are in milliseconds of the run, probabilities
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from qbft.timers import (
     TimerPolicy,
@@ -28,7 +29,7 @@ class Weather:
     delay_ms_min: int = 1
     delay_ms_max: int = 30
     tail: float = 0.0
-    """That a frame takes up to ten times as long."""
+    """That a frame takes up to nine times as long."""
     loss: float = 0.0
     duplication: float = 0.0
 
@@ -66,6 +67,7 @@ KEEPING = frozenset({"exponential", "linear"})
 class Cut:
     """Frames from these places to those are lost; `told`: both ends learn that the link is back."""
 
+    called: ClassVar[str] = "one-way cut"
     sources: tuple[int, ...]
     targets: tuple[int, ...]
     start_ms: int
@@ -77,6 +79,7 @@ class Cut:
 class Partition:
     """Frames pass within a group only; who is in none is alone."""
 
+    called: ClassVar[str] = "partition"
     groups: tuple[tuple[int, ...], ...]
     start_ms: int
     end_ms: int
@@ -87,6 +90,7 @@ class Partition:
 class SlowType:
     """Frames with a vote of one type (its number) take longer from one place to another."""
 
+    called: ClassVar[str] = "link slow for one type"
     source: int
     target: int
     type: int
@@ -134,8 +138,8 @@ class Crash:
 class DiskLost:
     """The node crashes and comes back with a journal made anew (`init --replace`, SCENARIOS K24).
 
-    It asks its peers what it may have voted on, and must contradict none of it; but where it had
-    voted it takes no part, so it is one of those that need not decide.
+    It asks its peers what it may have voted on, and must contradict none of it. Where it had voted
+    it takes no part; it decides all the same, by what the others voted.
     """
 
     place: int
@@ -145,7 +149,7 @@ class DiskLost:
 
 @dataclass(frozen=True, slots=True)
 class DiskRestored:
-    """The node crashes and comes back with a copy of its disk made earlier: also one of them."""
+    """The node crashes and comes back with a copy of its disk made earlier: it may do anything."""
 
     place: int
     copied_ms: int
@@ -248,6 +252,17 @@ class Plan:
             if isinstance(fault, DiskCorrupt)
             or (isinstance(fault, Crash) and fault.down_ms is None)
         )
+
+    @property
+    def inputs(self) -> Counter[str]:
+        """Count the inputs that come later than the first of their instance, or never."""
+        counted: Counter[str] = Counter()
+        for height in range(self.instances):
+            asked = {ask.place: ask.at_ms for ask in reversed(self.asks) if ask.height == height}
+            first_ms = min(asked.values(), default=0)
+            counted["late input"] += sum(at_ms > first_ms for at_ms in asked.values())
+            counted["missing input"] += self.nodes - len(asked)
+        return +counted
 
     @property
     def bound_ms(self) -> int:

@@ -1,4 +1,6 @@
-"""Making a failing run small: fewer faults, fewer nodes, fewer steps, as long as it fails.
+"""Making a failing run small: fewer faults, inputs and instances, less time, as long as it fails.
+
+The number of nodes stays: with another quorum it would be another run.
 
 What is left is what the failure needs, and is written down as a scenario file that replays it.
 """

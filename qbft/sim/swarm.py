@@ -34,7 +34,7 @@ from qbft.sim.plan import (
 )
 from qbft.sim.world import World
 
-NODES = (1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 5, 5, 6, 7, 7, 8, 10, 13)
+NODES = (1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 5, 5, 6, 7, 7, 8, 10, 13, 9, 11, 12)
 """How many nodes a run may have: four most often, for that is where most is tried per second."""
 
 FAULTS_MS = (2_000, 4_000, 8_000)
@@ -137,8 +137,10 @@ class _Draw:
         faults: list[Fault] = []
         for kind in random.sample(kinds, random.choice((0, 1, 1, 2, 3, 5))):
             faults += kind()
-        if max_faulty(self._nodes) > liars and random.random() < 0.4:
-            faults.append(self._bad_disk())
+        spare = max_faulty(self._nodes) - liars
+        if spare and random.random() < 0.4:
+            bad = random.sample(range(self._nodes), random.randint(1, spare))
+            faults += [self._bad_disk(place) for place in bad]
         return faults
 
     def _span(self, longest_ms: int = 1 << 30) -> tuple[int, int]:
@@ -211,10 +213,9 @@ class _Draw:
             return Crash(place, None, at_point, down_ms, kept, everyone)
         return Crash(place, at_ms, None, down_ms, kept, everyone)
 
-    def _bad_disk(self) -> Fault:
+    def _bad_disk(self, place: int) -> Fault:
         """One node more that is lost: its disk, its past, or all of it."""
         random = self._random
-        place = random.randrange(self._nodes)
         at_ms = random.randint(1, self._faults_ms)
         down_ms = random.choice((1, 100, 1_000))
         kind = random.randrange(4)

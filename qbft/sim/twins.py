@@ -80,8 +80,12 @@ def run_all(numbers: Iterable[int], definition: Definition | None = None) -> Twi
 
 
 def schedule_of(number: int) -> tuple[int, tuple[int, ...]]:
-    """The twin of a run, and the partition of each round: a bit for each place but the last."""
-    schedule, twin = divmod(number, NODES)
+    """The twin of a run, and the partition of each round: a bit for each place but the last.
+
+    Runs that are an even number apart have all twins, too.
+    """
+    schedule, rest = divmod(number, NODES)
+    twin = (rest + schedule) % NODES
     partitions = []
     for _ in range(ROUNDS):
         schedule, partition = divmod(schedule, PARTITIONS)
@@ -120,7 +124,9 @@ class TwinsRun:
         self._validators = (*range(NODES), self.twin)
         self._engines = [Instance(definition, INSTANCE, v) for v in self._validators]
         self._honest = tuple(place for place in range(NODES) if place != self.twin)
-        self._oracle = Oracle(NODES, self._honest)
+        self._oracle = Oracle(
+            NODES, self._honest, certified_by=definition.quorum, digest=lambda value: value
+        )
         self._queue: deque[tuple[int, Message]] = deque()
         self._undecided = set(range(PLACES))
         self._first_decided = 0

@@ -7,65 +7,42 @@ does, and every correct node must decide every instance within a bound. Liars go
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from random import Random
 
-from qbft.core import (
-    Definition,
-    InstanceId,
-    Message,
-    RoundChanged,
-    RuleFired,
-    StartTimer,
-    UponRule,
-    Value,
-)
-from qbft.core.effects import Effect, Input
+from qbft.core import Definition, InstanceId, Message
 from qbft.core.messages import Leader
+from qbft.crypto.evidence import Evidence
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
 from qbft.errors import InvariantViolation
 from qbft.replica.limits import ReplicaLimits
-from qbft.replica.open_instance import OpenInstance
+from qbft.replica.observer import Observer
 from qbft.replica.policy import TopicPolicy
+from qbft.replica.protocols import Standing
 from qbft.sim.agenda import Agenda
 from qbft.sim.authenticator import SimAuthenticator
 from qbft.sim.byzantine import BEHAVIOURS, INVALID, TWINS, Behaviour, Hands, Silent
+from qbft.sim.chronicle import Chronicle, Decided, Event, Report
 from qbft.sim.clock import VirtualClockLoop, run_virtual
-from qbft.sim.disk import Crashed
+from qbft.sim.faults import NodeFaults
 from qbft.sim.network import Network
 from qbft.sim.node import Node, WatchedReplica
 from qbft.sim.oracle import Oracle, Violation, brief
-from qbft.sim.plan import (
-    Ask,
-    Crash,
-    Cut,
-    DiskCorrupt,
-    DiskLost,
-    DiskRestored,
-    LateStart,
-    Liar,
-    Partition,
-    Pause,
-    Plan,
-    SlowType,
-)
+from qbft.sim.plan import Ask, Cut, LateStart, Liar, Partition, Plan, SlowType
 from qbft.transport import Frame
 from qbft.wire.shape import check_shape
 
 CLIENTS_RETRY_MS = 1_000
 """How often clients ask again, once faults are over, for what is not decided."""
 
-TURNS_PER_LOOK = 16
-"""Turns of a node after which the oracle looks at its bounds."""
-
 SMALL_LIMITS = ReplicaLimits(
-    open_instances_per_peer_max=12,
-    held_votes_per_peer_max=24,
+    open_instances_max=8,
+    open_instances_per_peer_max=4,
+    held_votes_per_peer_max=6,
     later_votes_per_source_max=6,
     waiting_per_source_max=2,
     unsolicited_values_per_peer_max=2,
@@ -83,94 +60,45 @@ SMALL_LIMITS = ReplicaLimits(
 ADOPTING, OWN_ONLY = TopicPolicy(), TopicPolicy(adopts=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened, for people to read and for diagrams to draw."""
-
-    time_ms: int
-    kind: str
-    place: int
-    peer: int | None = None
-    text: str = ""
-    votes: tuple[Message, ...] = ()
-    delay_ms: int | None = None
-    """Of a frame sent: how long it takes; None: it is lost."""
-    instance: InstanceId | None = None
-    round: int = 0
-    deadline_ms: int | None = None
-    rule: UponRule | None = None
-    value: str = ""
-    """The first characters of the digest that was decided."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """A correct node's decision, as it became durable."""
-
-    place: int
-    instance: InstanceId
-    round: int
-    value: Value
-    time_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What happened in one run."""
-
-    decided: int
-    """Instances."""
-    decisions: tuple[Decided, ...]
-    """In order of time."""
-    heal_ms: int
-    """How long after healing it took until all had decided."""
-    took_ms: int
-    frames: int
-    points: tuple[int, ...]
-    """How often each place was at a crash point while faults lasted."""
-    rules: Counter[str]
-    happened: Counter[str]
-    digest: str
-    """Of everything that was journaled and sent, where that was asked for."""
-
-    @property
-    def rounds_max(self) -> int:
-        """The highest round in which a node decided."""
-        return max((decision.round for decision in self.decisions), default=0)
-
-
 class World:
     """One run: build it from a plan, `run()` it, read the report.
 
     `traced` asks for the digest of all that the nodes did, `story` collects events; both take time.
+    `observe` gives who looks on at a place, in all its lives.
     """
 
     def __init__(
-        self, plan: Plan, *, traced: bool = False, story: list[Event] | None = None
+        self,
+        plan: Plan,
+        *,
+        traced: bool = False,
+        story: list[Event] | None = None,
+        observe: Callable[[int], Observer | None] = lambda _: None,
     ) -> None:
         self.plan = plan
+        self._observe = observe
         self.loses_disks = bool(plan.mute)
         self.rules: Counter[str] = Counter()
         self.happened: Counter[str] = Counter()
         self._story = story
-        self._trace = hashlib.sha256() if traced else None
+        self._is_traced = traced
         self._instances = [InstanceId("sim", height) for height in range(plan.instances)]
         self._timers = plan.timer.policy()
-        self._limits = SMALL_LIMITS if plan.small_limits else ReplicaLimits()
+        self._limits = limits = SMALL_LIMITS if plan.small_limits else ReplicaLimits()
+        of_peers_max = limits.open_instances_of_peers_max // max(1, plan.nodes - 1)
+        self._of_one_max = min(limits.open_instances_per_peer_max, of_peers_max)
+        self._opened_max = min(limits.open_instances_max, self._of_one_max)
         self._is_healed = False
         self._deadline_ms = 0
         self._clients = self._random("clients")
         self._sync = self._random("sync")
         self._check = self._random("check")
+        self._faulty, self._mute = plan.faulty, plan.mute
         self.oracle = Oracle(plan.nodes, set(range(plan.nodes)) - plan.faulty, self._is_valid)
         self._definition = Definition(plan.nodes, leader_of(plan.nodes))
-        self._demanded = [
-            v for v in range(plan.nodes) if v not in plan.faulty | plan.mute | plan.lost
-        ]
+        self._demanded = [v for v in range(plan.nodes) if v not in plan.faulty | plan.lost]
         self._missing = {(v, i) for v in self._demanded for i in self._instances}
         self._decisions: list[Decided] = []
-        self._crashes_at: dict[tuple[int, int], Crash] = {}
-        self._falling: dict[int, Crash] = {}
         self.nodes: list[Node] = []
 
     def run(self) -> Report:
@@ -228,7 +156,7 @@ class World:
             points=tuple(node.points for node in self.nodes),
             rules=self.rules,
             happened=self.happened,
-            digest=self._trace.hexdigest() if self._trace is not None else "",
+            digest=self.chronicle.digest,
         )
 
     def _random(self, component: str) -> Random:
@@ -242,9 +170,12 @@ class World:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualClockLoop)  # noqa: S101 - `run_virtual` made it
         self.agenda = Agenda(loop)
+        self.chronicle = Chronicle(
+            self.agenda, self.rules, story=self._story, traced=self._is_traced
+        )
         self.network = Network(self.agenda, self._random("network"), plan.weather, self.happened)
-        if self._trace is not None or self._story is not None:
-            self.network.watch = self._watch_frame
+        if self.chronicle.wants_frames:
+            self.network.watch = self.chronicle.sends
         liars = [fault for fault in plan.faults if isinstance(fault, Liar)]
         twins = sorted(liar.place for liar in liars if liar.behaviour == TWINS)
         self.nodes = [
@@ -252,6 +183,14 @@ class World:
             for place, validator in enumerate([*range(plan.nodes), *twins])
         ]
         self.network.settle(self.nodes, plan.nodes)
+        self.faults = NodeFaults(
+            self.nodes,
+            self.agenda,
+            self.chronicle,
+            self.happened,
+            start=self._start,
+            forget=self.oracle.loses_disk,
+        )
         for liar in liars:
             self.happened[f"liar: {liar.behaviour}"] += 1
             if liar.behaviour != TWINS:
@@ -264,10 +203,15 @@ class World:
                 if node.place in late:
                     self.happened["late start"] += 1
                 self.agenda.at(late.get(node.place, 0), self._start, node)
+        self.happened.update(plan.inputs)
         for ask in plan.asks:
             self.agenda.at(ask.at_ms, self._ask, ask)
         for fault in plan.faults:
-            self._enter(fault)
+            if isinstance(fault, Cut | Partition | SlowType):
+                self.happened[fault.called] += 1
+                self.network.add(fault)
+            else:
+                self.faults.enter(fault)
 
     def _corrupt(self, node: Node, kind: type[Behaviour]) -> None:
         hands = Hands(
@@ -287,99 +231,10 @@ class World:
         behaviour.act()
         self.agenda.after(behaviour.acts_every_ms, self._act, behaviour)
 
-    def _enter(self, fault: object) -> None:
-        """Have a fault happen at its time."""
-        at = self.agenda.at
-        match fault:
-            case Cut() | Partition() | SlowType():
-                self.happened[type(fault).__name__.lower()] += 1
-                self.network.add(fault)
-            case Pause():
-                at(fault.start_ms, self._pause, fault)
-            case Crash(place, at_ms, at_point):
-                if at_point is not None:
-                    self._crashes_at[place, at_point] = fault
-                elif at_ms is not None:
-                    at(at_ms, self._fall, place, fault)
-            case DiskLost():
-                disk = self.nodes[fault.place].disk
-                anew = partial(disk.replace, bytes([fault.place + 128]) * 16)
-                at(fault.at_ms, self._lose_disk, fault.place, fault.down_ms, anew)
-            case DiskRestored():
-                at(fault.copied_ms, self._copy_disk, fault)
-            case DiskCorrupt():
-                at(fault.at_ms, self._corrupt_disk, fault)
-            case _:
-                pass
-
-    # --- faults -----------------------------------------------------------------------------------
-
     def _start(self, node: Node) -> None:
         if not self.plan.journal:
             node.disk.forget()
         node.start()
-
-    def _pause(self, fault: Pause) -> None:
-        if not self._is_healed:
-            self.happened["pause"] += 1
-            self.tell("pauses", fault.place)
-            self.nodes[fault.place].pause(fault.end_ms)
-
-    def crash_point(self, node: Node, label: str) -> None:
-        """Be at a crash point.
-
-        Raises:
-            Crashed: power is lost here.
-        """
-        if self._is_healed:
-            return
-        fault = self._crashes_at.get((node.place, node.points))
-        node.points += 1
-        if fault is not None:
-            self.happened[f"crash: {label}"] += 1
-            self._falling[node.place] = fault
-            raise Crashed(label)
-
-    def power_lost(self, node: Node) -> None:
-        """Take a node down that was at its crash point."""
-        self._fall(node.place, self._falling.pop(node.place))
-
-    def _fall(self, place: int, fault: Crash) -> None:
-        if self._is_healed:
-            return
-        places = [n.place for n in self.nodes] if fault.everyone else [place]
-        if fault.at_point is None:
-            self.happened["crash: between turns"] += 1
-        for each in places:
-            node = self.nodes[each]
-            self.tell("loses power", each)
-            node.stop(kept=fault.kept)
-            if fault.down_ms is not None or each != place:
-                self.agenda.after(fault.down_ms or 500, self._start, node)
-
-    def _lose_disk(self, place: int, down_ms: int, restore: Callable[[], None]) -> None:
-        if self._is_healed:
-            return
-        node = self.nodes[place]
-        self.happened["disk lost or restored"] += 1
-        self.tell("loses its disk", place)
-        node.stop()
-        restore()
-        self.oracle.forget_unheard(node.validator)
-        self.agenda.after(down_ms, self._start, node)
-
-    def _copy_disk(self, fault: DiskRestored) -> None:
-        restore = self.nodes[fault.place].disk.snapshot()
-        self.agenda.at(fault.at_ms, self._lose_disk, fault.place, fault.down_ms, restore)
-
-    def _corrupt_disk(self, fault: DiskCorrupt) -> None:
-        if self._is_healed:
-            return
-        node = self.nodes[fault.place]
-        self.happened["disk corrupt"] += 1
-        node.stop()
-        node.disk.corrupt()
-        self.agenda.after(100, self._start, node)
 
     # --- clients ----------------------------------------------------------------------------------
 
@@ -389,9 +244,9 @@ class World:
             self._propose(node, self._instances[ask.height])
 
     def _propose(self, node: Node, instance: InstanceId) -> None:
-        proposal = Proposal(instance, f"{instance} from {node.place}".encode())
+        proposal = Proposal(instance, f"{instance} from {node.place} in life {node.life}".encode())
         self._note_proposal(proposal)
-        self.tell("client asks", node.place, text=str(instance))
+        self.chronicle.tell("client asks", node.place, text=str(instance))
         node.propose(proposal)
 
     def _note_proposal(self, proposal: Proposal) -> None:
@@ -405,7 +260,8 @@ class World:
     def _heal(self) -> None:
         """End all faults but the liars; all who can come back."""
         self._is_healed = True
-        self.tell("everything heals", 0)
+        self.faults.end()
+        self.chronicle.tell("everything heals", 0)
         self.network.heal()
         for node in self.nodes:
             node.pause(0)
@@ -417,7 +273,7 @@ class World:
 
     def _ask_again(self) -> None:
         """Let clients ask for what is not decided everywhere, at some correct nodes."""
-        up = [self.nodes[v] for v in self._demanded]
+        up = [self.nodes[v] for v in self._demanded if v not in self._mute]
         for instance in self._instances:
             if any((v, instance) in self._missing for v in self._demanded):
                 chosen = [n for n in up if self._clients.random() < 0.5 or not self.plan.adopts]
@@ -441,8 +297,9 @@ class World:
             policies=self._policy,
             application=self if plan.check_ms_max is not None else None,
             limits=self._limits,
+            observer=self._observe(node.place),
         )
-        replica.watch = partial(self._saw, node)
+        replica.watch = partial(self.chronicle.steps, node.place)
         return replica
 
     def _policy(self, topic: str) -> TopicPolicy:
@@ -465,44 +322,50 @@ class World:
 
     def check_sent(self, node: Node, frame: Frame) -> None:
         """Check what a node sends that runs the shipped code: well-formed, and never two things."""
-        quorum, honest = self._definition.quorum, node.validator not in self.plan.faulty
-        for vote in frame.votes:
+        quorum = self._definition.quorum
+        for vote in (*frame.votes, *frame.relayed):
             reason = check_shape(vote, self.plan.nodes, quorum)
             if reason is not None:
-                raise Violation(f"shape: a correct node sends {brief(vote)}: {reason.name}")
-            if honest:
+                raise Violation(f"I11: a correct node sends {brief(vote)}: {reason.name}")
+            if vote.source == node.validator and self._is_honest(node):
                 self.oracle.signed(vote)
 
     def is_correct(self, node: Node) -> bool:
         """Whether it is a node that never lost anything, and lies to nobody."""
-        return node.validator not in self.plan.faulty | self.plan.mute
+        return node.validator not in self._faulty | self._mute
 
     def gate(self, node: Node, frame: Frame) -> Frame:
         """Let a liar's frame through the gate of the wire, which drops what is misshapen."""
         nodes, quorum = self.plan.nodes, self._definition.quorum
-        return Frame(
+        return replace(
+            frame,
             votes=tuple(
                 v
                 for v in frame.votes
                 if v.source == node.validator and check_shape(v, nodes, quorum) is None
             ),
-            batch=frame.batch,
             relayed=tuple(v for v in frame.relayed if check_shape(v, nodes, quorum) is None),
-            proposals=frame.proposals,
-            certificates=frame.certificates,
-            wanted_values=frame.wanted_values,
-            wanted_decisions=frame.wanted_decisions,
-            feed_request=frame.feed_request,
-            feed_page=frame.feed_page,
-            acknowledged=frame.acknowledged,
-            covers=frame.covers,
-            covers_after=frame.covers_after,
         )
 
     def voted(self, node: Node, vote: Message) -> None:
         """Note a vote that is durable."""
-        if node.validator not in self.plan.faulty:
+        if self._is_honest(node):
             self.oracle.signed(vote)
+
+    def accused(self, node: Node, evidence: Evidence) -> None:
+        """Check the evidence that a node keeps: it is against no correct validator (B16).
+
+        What a liar keeps is its own affair, and whose disk is lost may contradict itself (W7).
+        """
+        source = evidence.source
+        if node.behaviour is not None or node.place >= self.plan.nodes or not self.plan.journal:
+            return
+        if source not in self._faulty | self._mute or evidence.contradiction is None:
+            raise Violation(
+                f"B16: node {node.place} accuses {source}: "
+                f"{brief(evidence.first)} and {brief(evidence.second)}"
+            )
+        self.happened["evidence"] += 1
 
     def concluded(self, node: Node, decision: Decision) -> None:
         """Note a decision that is durable; that of a lying node is its own affair."""
@@ -510,20 +373,8 @@ class World:
             return
         self.oracle.concluded(node.place, decision)
         instance = decision.instance
-        if self._story is not None and isinstance(instance, InstanceId):
-            text = f"{instance} in round {decision.round}: {decision.value!r}"
-            self._story.append(
-                Event(
-                    self.agenda.now_ms,
-                    "decides",
-                    node.place,
-                    text=text,
-                    instance=instance,
-                    round=decision.round,
-                    value=digest_of(decision),
-                )
-            )
         if isinstance(instance, InstanceId):
+            self.chronicle.decides(node.place, instance, decision)
             self._decisions.append(
                 Decided(node.place, instance, decision.round, decision.value, self.agenda.now_ms)
             )
@@ -532,74 +383,31 @@ class World:
                 self.agenda.stop()
 
     def turn_over(self, node: Node) -> None:
-        """Look at a node's bounds now and then (oracle I10)."""
-        if node.turns % TURNS_PER_LOOK or node.replica is None:
+        """Look at a node's bounds (oracle I10), and at whether it votes (I11)."""
+        replica, limits = node.replica, self._limits
+        if replica is None:
             return
-        status, limits = node.replica.status(), self._limits
-        peers = self.plan.nodes - 1
-        opens = limits.open_instances_max + min(
-            peers * limits.open_instances_per_peer_max, limits.open_instances_of_peers_max
-        )
-        if (
-            status.open_instances > opens
-            or status.held_votes > peers * limits.held_votes_per_peer_max
-        ):
-            raise Violation(f"I10: node {node.place} holds {status}")
-
-    def _saw(self, node: Node, opened: OpenInstance, what: Effect | Input) -> None:
-        """Count the rules that fire; tell of rounds and timers."""
-        if isinstance(what, RuleFired):
-            self.rules[what.rule.value] += 1
+        if len(replica.openers) > self._opened_max:
+            opened = Counter(replica.openers.values())
+            own = opened.pop(node.validator, 0)
+            if (
+                own > limits.open_instances_max
+                or max(opened.values(), default=0) > self._of_one_max
+            ):
+                raise Violation(f"I10: node {node.place} has {own} own instances and {opened}")
+        for peer, held, spent in replica.loads():
+            if held > limits.held_votes_per_peer_max:
+                raise Violation(f"I10: node {node.place} holds {held} votes of {peer}")
+            if spent > limits.kept_bytes_per_peer_max or (spent and not replica.has_open):
+                raise Violation(f"I10: node {node.place} keeps {spent} bytes of {peer}'s")
+        if replica.is_voting or not self.plan.journal or not self._is_honest(node):
             return
-        if isinstance(what, RoundChanged) and what.rule is UponRule.ROUND_TIMEOUT:
-            self.rules[what.rule.value] += 1
-        if self._story is None:
-            return
-        event = Event(
-            self.agenda.now_ms,
-            "timer expires",
-            node.place,
-            instance=opened.instance,
-            text=f"{opened.instance} round {opened.round}",
-            round=opened.round,
-        )
-        if isinstance(what, RoundChanged):
-            text = f"{opened.instance} round {what.to_round}: {what.rule.value}"
-            event = replace(
-                event, kind="enters round", text=text, round=what.to_round, rule=what.rule
-            )
-        elif isinstance(what, StartTimer):
-            event = replace(event, kind="timer starts", deadline_ms=opened.deadline_ms)
-        self._story.append(event)
+        status = replica.status()
+        if node.validator not in self._mute or status.standing is Standing.COMPLETE:
+            raise Violation(f"I11: node {node.place} has stopped voting: {status}")
 
-    def _watch_frame(self, source: int, to: int, frame: Frame, delay_ms: int | None) -> None:
-        self.trace("sends", source, to, frame, delay_ms)
-        if self._story is not None:
-            votes = (*frame.votes, *frame.relayed)
-            parts = [brief(vote) for vote in votes]
-            parts += [f"certificate of {c.instance}" for c in frame.certificates]
-            parts += [f"value for {p.instance}" for p in frame.proposals]
-            text = "; ".join(parts)
-            self._story.append(
-                Event(self.agenda.now_ms, "sends", source, to, text, votes, delay_ms)
-            )
-
-    def tell(self, kind: str, place: int, peer: int | None = None, text: str = "") -> None:
-        """Add to the story."""
-        if self._story is not None:
-            self._story.append(Event(self.agenda.now_ms, kind, place, peer, text))
-        self.trace(kind, place, peer, text)
-
-    def trace(self, *happened: object) -> None:
-        """Add what happened, and when, to the digest."""
-        if self._trace is not None:
-            self._trace.update(repr((self.agenda.now_ms, *happened)).encode())
-
-
-def digest_of(decision: Decision) -> str:
-    """The first characters of the digest that was decided."""
-    digest = decision.certificate.value
-    return digest.hex()[:8] if isinstance(digest, bytes) else ""
+    def _is_honest(self, node: Node) -> bool:
+        return node.validator not in self._faulty
 
 
 def leader_of(nodes: int) -> Leader:

@@ -3,13 +3,14 @@
 docs/PROTOCOL.md describes every byte. Nothing here imports gRPC.
 """
 
+from qbft.wire.build import encode_certificate
 from qbft.wire.decisions import (
     decision_from_pb,
     decision_to_pb,
     decode_decision,
-    encode_certificate,
     encode_decision,
 )
+from qbft.wire.evidence import decode_evidence, encode_evidence, evidence_from_pb, is_evidence
 from qbft.wire.frames import Decoded, decode_frame, decode_in_steps, encode_frame
 from qbft.wire.hello import Hello, Remembered, decode_hello, encode_hello
 from qbft.wire.journal import decode_journal_commit, encode_journal_commit
@@ -27,13 +28,17 @@ __all__ = [
     "decision_from_pb",
     "decision_to_pb",
     "decode_decision",
+    "decode_evidence",
     "decode_frame",
     "decode_hello",
     "decode_in_steps",
     "decode_journal_commit",
     "encode_certificate",
     "encode_decision",
+    "encode_evidence",
     "encode_frame",
     "encode_hello",
     "encode_journal_commit",
+    "evidence_from_pb",
+    "is_evidence",
 ]

@@ -66,7 +66,22 @@ def fill_signature(target: pb.VoteSignature, vote: Message) -> None:
 
 
 def fill_certificate(target: pb.Certificate, certificate: Certificate) -> None:
+    """Write a certificate."""
+    target.MergeFromString(encode_certificate(certificate))
+
+
+def encode_certificate(certificate: Certificate) -> bytes:
+    """Write a certificate, without the value that it proves, as the bytes of a file.
+
+    Raises:
+        InvariantViolation: a COMMIT is not signed.
+    """
+    return certificate.encoded(_encode_certificate)
+
+
+def _encode_certificate(certificate: Certificate) -> bytes:
     """Write a certificate; its COMMITs say nothing that it does not say itself."""
+    target = pb.Certificate()
     fill_instance(target.instance, certificate.instance)
     target.round = certificate.round
     target.digest = _digest(certificate.value)
@@ -74,6 +89,7 @@ def fill_certificate(target: pb.Certificate, certificate: Certificate) -> None:
         entry = target.commits.add()
         entry.source = commit.source
         fill_signature(entry.signature, commit)
+    return target.SerializeToString()
 
 
 def fill_proposal(target: pb.Proposal, proposal: Proposal) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from qbft.crypto.certificate import Certificate
 from qbft.decision import Decision
 from qbft.errors import InvariantViolation
 from qbft.wire.build import fill_certificate, fill_instance
@@ -66,17 +65,6 @@ def encode_decision(decision: Decision) -> bytes:
         InvariantViolation: see `decision_to_pb`.
     """
     return decision_to_pb(decision).SerializeToString()
-
-
-def encode_certificate(certificate: Certificate) -> bytes:
-    """Write a certificate, without the value that it proves, as the bytes of a file.
-
-    Raises:
-        InvariantViolation: a COMMIT is not signed.
-    """
-    message = pb.Certificate()
-    fill_certificate(message, certificate)
-    return message.SerializeToString()
 
 
 def decode_decision(data: bytes, nodes: int = VALIDATORS_MAX) -> Decision:

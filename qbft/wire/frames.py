@@ -47,6 +47,7 @@ From = TypeVar("From")
 To = TypeVar("To")
 _OwnVotes = tuple[tuple[Message, ...], BatchHeader | None]
 _NO_VOTES: _OwnVotes = ((), None)
+_NO_PROMISE = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ def encode_frame(frame: Frame) -> bytes:
         target.memory_wanted.after = frame.memory_wanted
     if frame.memory is not None:
         _fill_memory(target.memory, frame.memory)
+    for mark in frame.marks:
+        fill_instance(target.marks.add(), mark)
     if frame.acknowledged:
         target.acknowledged = frame.acknowledged
     if frame.covers:
@@ -176,6 +179,7 @@ class _Reader:
         relayed = yield from self._read_relayed(frame.relayed)
         are_votes_whole = not self.rejects
         proposals = yield from each(frame.proposals, limits.proposals_max, self._proposal_of)
+        marks = yield from each(frame.marks, limits.marks_max, instance_of)
         are_reasons_whole = not self.rejects
         return Frame(
             votes,
@@ -193,12 +197,12 @@ class _Reader:
             else None,
             self._read_sequence(frame.acknowledged),
             # what was left out breaks the promise
-            self._read_sequence(frame.covers) if are_votes_whole else 0,
-            self._read_sequence(frame.covers_after) if are_votes_whole and frame.covers else 0,
+            *(self._read_promise(frame) if are_votes_whole else _NO_PROMISE),
             frame.memory_wanted.after if frame.HasField("memory_wanted") else None,
             self._read_one(frame.memory, _memory_of)
             if are_reasons_whole and frame.HasField("memory")
             else None,
+            marks,
         )
 
     def _read_own(self, own: peer_pb2.OwnSection, peer: int) -> Generator[None, None, _OwnVotes]:
@@ -285,6 +289,16 @@ class _Reader:
         self.rejects.append(RejectReason.MALFORMED)
         return 0
 
+    def _read_promise(self, frame: peer_pb2.Frame) -> tuple[int, int]:
+        """(covers, covers_after): both are in range, or nothing is promised."""
+        covers, after = frame.covers, frame.covers_after
+        if not covers:
+            return _NO_PROMISE
+        if max(covers, after) <= SEQUENCE_MAX:
+            return covers, after
+        self.rejects.append(RejectReason.MALFORMED)
+        return _NO_PROMISE
+
     def _own_vote_of(self, message: pb.SignedVote) -> Message:
         self.elements += len(message.justification)
         return self._shaped(own_vote_of(message, 2 * self._nodes))
@@ -332,7 +346,8 @@ def _wanted_value_of(message: peer_pb2.WantedValue) -> tuple[InstanceId, bytes]:
 
 
 def _memory_of(message: peer_pb2.Memory) -> Memory:
-    if not message.after <= message.next or message.feed_end > SEQUENCE_MAX:
+    is_step = message.after < message.next or (message.is_last and message.after == message.next)
+    if not is_step or message.feed_end > SEQUENCE_MAX:
         raise Refused(RejectReason.MALFORMED)
     return Memory(message.after, message.next, message.is_last, message.lost, message.feed_end)
 

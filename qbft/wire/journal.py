@@ -10,6 +10,7 @@ from qbft.core import InstanceId
 from qbft.crypto.signing import STORE_ID_BYTES
 from qbft.records import (
     DecisionRecord,
+    EvidenceRecord,
     MarkRecord,
     ProposalRecord,
     QuarantineRecord,
@@ -19,6 +20,7 @@ from qbft.records import (
 )
 from qbft.wire.build import fill_instance, fill_proposal, fill_signed
 from qbft.wire.decisions import decision_of, fill_decision
+from qbft.wire.evidence import evidence_of, fill_evidence
 from qbft.wire.limits import VALIDATORS_MAX
 from qbft.wire.parse import PARSE_ERRORS, Refused, instance_of, proposal_of, signed_vote_of
 from qbft.wire.v1 import journal_pb2 as pb
@@ -70,13 +72,21 @@ def _fill_record(target: pb.JournalRecord, record: Record) -> None:
         case MarkRecord():
             target.mark.topic = record.topic
             target.mark.height = record.height
+        case EvidenceRecord():
+            fill_evidence(target.evidence, record.evidence)
         case StandingRecord():
-            target.standing.lost = record.lost
-            target.standing.next_sequence = record.next_sequence
-            for store_id, sequence in record.replaced:
-                target.standing.replaced.add(store_id=store_id, sequence=sequence)
+            _fill_standing(target.standing, record)
         case _:
             assert_never(record)
+
+
+def _fill_standing(target: pb.JournalStanding, record: StandingRecord) -> None:
+    target.lost = record.lost
+    target.next_sequence = record.next_sequence
+    for store_id, sequence in record.replaced:
+        target.replaced.add(store_id=store_id, sequence=sequence)
+    for topic, height in record.floors:
+        target.floors.add(topic=topic, height=height)
 
 
 def _record_of(message: pb.JournalRecord) -> Record:
@@ -97,6 +107,8 @@ def _record_of(message: pb.JournalRecord) -> Record:
         case "mark":
             mark = InstanceId(message.mark.topic, message.mark.height)
             return MarkRecord(mark.topic, mark.height)
+        case "evidence":
+            return EvidenceRecord(evidence_of(message.evidence))
         case "standing":
             return _standing_of(message.standing)
         case None:
@@ -109,4 +121,10 @@ def _standing_of(message: pb.JournalStanding) -> StandingRecord:
     replaced = tuple((lost.store_id, lost.sequence) for lost in message.replaced)
     if any(len(store_id) != STORE_ID_BYTES for store_id, _ in replaced):
         raise ValueError("a journal record names a store id that is none")
-    return StandingRecord(message.lost, replaced, message.next_sequence)
+    floors = (InstanceId(floor.topic, floor.height) for floor in message.floors)
+    return StandingRecord(
+        message.lost,
+        replaced,
+        message.next_sequence,
+        tuple((floor.topic, floor.height) for floor in floors),
+    )

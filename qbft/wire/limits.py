@@ -46,11 +46,17 @@ class WireLimits:
     """Own and relayed votes, nested ones included; a frame has no room for as many genuine ones."""
 
     relayed_max: int = 1_024
+    """Votes that are sent again or relayed."""
+
     proposals_max: int = 8_192
+    """Forwards, and values."""
+
     certificates_max: int = 1_024
     wanted_values_max: int = 4_096
     wanted_decisions_max: int = 4_096
     feed_instances_max: int = 4_096
+    marks_max: int = 4_096
+    """Likewise what is told and asked for of decisions."""
 
     rejects_max: int = 64
     """Elements refused of one frame, after which the rest of its lists is left out unseen: a

@@ -27,7 +27,7 @@ if [ ! -d "$made" ]; then
     fi
   done
   rm -rf "$public"/.made.*
-  qbft init "$made" --nodes 4 --name compose --base-port 7400 \
+  qbft init "$made" --nodes 4 --open --name compose --base-port 7400 \
     --host node0 --host node1 --host node2 --host node3
 fi
 

@@ -7,20 +7,31 @@ thing wrong is said in one line that names the key, the value and what is allowe
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from qbft.cluster import (
     Address,
     Cluster,
+    HexKey,
     Table,
     TopicPrefix,
     Validator,
+    check_address,
     first_error,
     parse_toml,
     read_text,
@@ -36,19 +47,42 @@ _NOT_SETTINGS = ("QBFT_TEST_", "QBFT_CONFIG")
 """Variables of ours that are no keys of this file: the test faults, and where the file is."""
 
 _SECRET_KEYS = frozenset({"tokens"})
+SOCKET_SCHEME = "unix:"
 RETENTION_RULES_MAX = 1_024
+GRANTS_MAX = 1_024
+GRANT_PREFIXES_MAX = 256
 MESSAGE_OVERHEAD_BYTES = 256 * 1024
 """What a gRPC message may hold beside one value (DESIGN, section 4)."""
 
 
-def _check_token(token: SecretStr) -> SecretStr:
-    text = token.get_secret_value()
+def check_token_text(text: str) -> None:
+    """Check that this can be a client's token.
+
+    Raises:
+        ValueError: it cannot; the message does not show it.
+    """
     if not (16 <= len(text) <= 512 and text.isascii() and text.isprintable() and " " not in text):
         raise ValueError("must be 16 to 512 printable ASCII characters without spaces")
+
+
+def _check_token(token: SecretStr) -> SecretStr:
+    check_token_text(token.get_secret_value())
     return token
 
 
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
+
+
+def _path_of_socket(address: object) -> object:
+    if not isinstance(address, str):
+        return address
+    if not address.startswith(SOCKET_SCHEME) or address == SOCKET_SCHEME:
+        raise ValueError("must be unix:PATH")
+    return address.removeprefix(SOCKET_SCHEME)
+
+
+SignerSocket = Annotated[Path, BeforeValidator(_path_of_socket)]
+"""The path of a Unix socket, written unix:PATH."""
 
 
 class ListenSettings(Table):
@@ -59,24 +93,78 @@ class ListenSettings(Table):
     """
 
     peer: Address
+    """For the other nodes: mutual TLS."""
     client: Address
+    """For clients."""
     admin: Address | None = None
+    """For metrics, probes and the dashboard; without it there is no such port."""
+
+
+class GrantSettings(Table):
+    """What one client may do, by prefixes of topics, and by what it is known.
+
+    It shows a token, given as `token_sha256` (64 hexadecimal digits) or in a private file that has
+    nothing else in it, or a certificate with this `common_name`, or, where both are given, both.
+    """
+
+    name: str = Field(min_length=1, max_length=64)
+    """What you call it; no two alike."""
+    token_sha256: HexKey | None = None
+    """Of the token that the client shows, as `qbft token` prints it; this or the next."""
+    token_file: Path | None = None
+    """A private file that has the token itself and nothing else."""
+    common_name: str | None = Field(default=None, min_length=1, max_length=64)
+    """Of the certificate that it shows; only with `clients.authority`."""
+    propose: tuple[TopicPrefix, ...] = Field(default=(), max_length=GRANT_PREFIXES_MAX)
+    """Topics that begin so: have values decided, and learn what was decided there."""
+    read: tuple[TopicPrefix, ...] = Field(default=(), max_length=GRANT_PREFIXES_MAX)
+    """Topics that begin so: get, list, watch, capture."""
+    admin: tuple[TopicPrefix, ...] = Field(default=(), max_length=GRANT_PREFIXES_MAX)
+    """Topics that begin so: see values, and not only digests, on the admin port."""
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        if self.token_sha256 is not None and self.token_file is not None:
+            raise ValueError("token_sha256 and token_file are two tokens; allowed: one of them")
+        if (self.token_sha256, self.token_file, self.common_name) == (None, None, None):
+            raise ValueError("needs token_sha256, token_file or common_name")
+        if not (self.propose or self.read or self.admin):
+            raise ValueError('needs propose, read or admin: lists of prefixes, [""] for all')
+        return self
 
 
 class ClientSettings(Table):
-    """Who may use the decision service.
+    """Who may use the decision service, and for which topics.
 
-    With `tokens` a client must send one of them (`authorization: Bearer TOKEN`); with `authority`,
-    a file of CA certificates, it must show a certificate of theirs. `insecure_plaintext` turns TLS
-    off: then anyone on the path reads and changes what clients say.
+    With `tokens` a client must send one of them (`authorization: Bearer TOKEN`), and may propose
+    and read; with `grants` each may do what is said there; with `authority`, a file of CA
+    certificates, it must show a certificate of theirs. `insecure_plaintext` turns TLS off: then
+    anyone on the path reads and changes what clients say.
     """
 
     tokens: tuple[Token, ...] = Field(default=(), max_length=1_024)
+    """Clients must send one of these: 16 to 512 printable ASCII characters, 1024 tokens at most."""
+    grants: tuple[GrantSettings, ...] = Field(default=(), max_length=GRANTS_MAX)
+    """Who may do what for which topics (docs/OPERATIONS.md#clients)."""
     authority: Path | None = None
+    """Clients must show a certificate of these authorities (PEM)."""
     insecure_plaintext: bool = False
+    """No TLS for clients: whoever is on the path reads and changes what they say. Not with the
+    three above."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
+        refuse_twice("grant name", [grant.name for grant in self.grants])
+        for grant in self.grants:
+            if grant.common_name is not None and self.authority is None:
+                raise ValueError(
+                    f"grant {grant.name!r} has a common_name, and nobody vouches for it; "
+                    "allowed: only with authority"
+                )
+        if self.insecure_plaintext and self.grants:
+            raise ValueError(
+                "insecure_plaintext would show the tokens to anyone; allowed: not with grants"
+            )
         if self.insecure_plaintext and self.tokens:
             raise ValueError(
                 "insecure_plaintext would show the tokens to anyone; allowed: not both"
@@ -84,6 +172,15 @@ class ClientSettings(Table):
         if self.insecure_plaintext and self.authority is not None:
             raise ValueError("insecure_plaintext has no certificates; allowed: not with authority")
         return self
+
+    def relative_to(self, folder: Path) -> Self:
+        """The same settings with every path made absolute, seen from `folder`."""
+        grants = tuple(
+            grant.model_copy(update={"token_file": grant.token_file and folder / grant.token_file})
+            for grant in self.grants
+        )
+        authority = self.authority and folder / self.authority
+        return self.model_copy(update={"grants": grants, "authority": authority})
 
 
 class LimitSettings(Table):
@@ -94,11 +191,19 @@ class LimitSettings(Table):
     """
 
     value_bytes_max: int = Field(default=1 << 20, ge=1, le=64 << 20)
+    """The largest value. The same on all nodes: one with less cannot take part in deciding larger
+    ones."""
     open_instances_max: int = Field(default=20_000, ge=1, le=1_000_000)
+    """Undecided instances that clients of this node opened; above it RESOURCE_EXHAUSTED."""
     proposals_in_flight_max: int = Field(default=4_096, ge=1, le=1_000_000)
+    """Proposals of all clients that wait for their decisions; above it RESOURCE_EXHAUSTED."""
     proposal_bytes_in_flight_max: int = Field(default=128 << 20, ge=1 << 10, le=64 << 30)
+    """The bytes of their values, likewise."""
     peer_queue_frames_max: int = Field(default=4_096, ge=16, le=1_000_000)
+    """Frames that wait for a slow peer; above it they are dropped, and what matters is sent
+    again."""
     peer_queue_bytes_max: int = Field(default=32 << 20, ge=1 << 20, le=4 << 30)
+    """The same in bytes; must hold one message, a value and 256 KiB."""
 
     @model_validator(mode="after")
     def _check_room(self) -> Self:
@@ -119,15 +224,73 @@ class TimerSettings(Table):
     """How long a round lasts; it grows from round to round up to `cap_ms` (DESIGN, time)."""
 
     kind: Literal["exponential", "linear", "increasing"] = "exponential"
+    """How rounds grow (docs/HOW.md#which-timer). `increasing` hardly does: where nodes are far
+    apart and only a quorum is up, it left 36 to 57 % of all runs undecided after 12 s
+    (docs/SIMULATION.md#what-it-teaches)."""
     first_round_ms: int = Field(default=1_000, ge=10, le=60_000)
+    """The first round of `exponential`, which doubles, and the step of `linear`; `increasing` is
+    750 + 250 r."""
     cap_ms: int = Field(default=60_000, ge=60_000, le=86_400_000)
+    """What a round of `exponential` lasts at most; the others end at 60000."""
+
+
+def _check_beside(address: str) -> str:
+    """The address itself, if nobody but this machine can be there: what it says is believed."""
+    if address.startswith("unix:/"):
+        return address
+    host = check_address(address).rpartition(":")[0].strip("[]")
+    if host != "localhost" and not _is_loopback(host):
+        raise ValueError("must be unix:/PATH, or HOST:PORT of the loopback")
+    return address
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class ApplicationSettings(Table):
+    """The operator's own program beside this node (docs/APPLICATIONS.md)."""
+
+    address: Annotated[str, AfterValidator(_check_beside)]
+    """Of the operator's own program, on this machine: HOST:PORT of the loopback, or unix:/PATH. The
+    table as a whole is optional (docs/APPLICATIONS.md)."""
+    prefixes: tuple[TopicPrefix, ...] = Field(default=(), max_length=1_024)
+    """The topics it has a say in; none: all."""
+    checks: bool = True
+    """No value is voted for that it does not find valid."""
+    provides: bool = False
+    """It is asked what to propose where no client has said."""
+    decided: bool = True
+    """It is told what was decided."""
+
+
+class RecorderSettings(Table):
+    """The recorder: how much memory the last messages of all instances may take; 0 turns it off."""
+
+    bytes_max: int = Field(default=16 << 20, ge=0, le=16 << 30)
+    """Memory for the last messages of all instances; who opens or sends most makes way for itself.
+    0 turns the recorder off (docs/OPERATIONS.md#looking-into-an-instance)."""
+
+
+class TraceSettings(Table):
+    """Traces for OpenTelemetry (docs/adr/018); without an `endpoint` there are none."""
+
+    endpoint: AnyHttpUrl | None = None
+    """Where traces are sent, by OTLP over HTTP; none: nowhere (docs/OPERATIONS.md#traces)."""
+    ratio: float = Field(default=1.0, ge=0, le=1)
+    """The part of them that is kept, where a client has not said."""
 
 
 class LogSettings(Table):
     """What is logged and how; `auto` is text on a terminal and JSON elsewhere."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """Below it nothing is written."""
     format: Literal["auto", "text", "json"] = "auto"
+    """`auto` is text on a terminal and JSON elsewhere."""
 
 
 class RetentionSettings(Table):
@@ -139,8 +302,11 @@ class RetentionSettings(Table):
     """
 
     prefix: TopicPrefix
+    """Topics that begin so; the longest that matches wins."""
     keep_decisions: int | None = Field(default=None, ge=1, le=1 << 40)
+    """So many of the highest decided heights of each topic; this or the next, or both."""
     keep_days: float | None = Field(default=None, gt=0, le=36_500, allow_inf_nan=False)
+    """Whatever was stored in the last so many days, by this machine's clock."""
 
     @model_validator(mode="after")
     def _check_some_policy(self) -> Self:
@@ -156,12 +322,7 @@ class RetentionSettings(Table):
 
 
 class NodeConfig(BaseSettings):
-    """One node's settings. Paths in the file are relative to the file's own folder.
-
-    `cluster` is the cluster file, `validator` this node's index in it, `data` the directory of its
-    votes and decisions, `vote_key` and `tls_key` its private files, `retention` what is kept of
-    which topics.
-    """
+    """One node's settings. Paths in the file are relative to the file's own folder."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -171,27 +332,38 @@ class NodeConfig(BaseSettings):
     )
 
     cluster: Path
+    """The cluster file."""
     validator: int = Field(ge=0)
+    """This node's index in it."""
     data: Path
-    vote_key: Path
+    """The directory of votes and decisions, which `init` has made."""
+    vote_key: Path | None = None
+    """The private file of the vote key; this or the next."""
+    vote_signer: SignerSocket | None = None
+    """`unix:PATH`, the socket of a process that has it (docs/OPERATIONS.md#a-key-elsewhere)."""
     tls_key: Path
+    """The private file of the TLS key."""
     listen: ListenSettings
     clients: ClientSettings = ClientSettings()
     limits: LimitSettings = LimitSettings()
     timer: TimerSettings = TimerSettings()
     log: LogSettings = LogSettings()
+    application: ApplicationSettings | None = None
+    recorder: RecorderSettings = RecorderSettings()
+    traces: TraceSettings = TraceSettings()
     retention: tuple[RetentionSettings, ...] = Field(default=(), max_length=RETENTION_RULES_MAX)
+    """What is kept of which topics, else all for ever (docs/OPERATIONS.md#retention)."""
+
+    @model_validator(mode="after")
+    def _check_one_key(self) -> Self:
+        if (self.vote_key is None) == (self.vote_signer is None):
+            raise ValueError("needs vote_key or vote_signer, and not both")
+        return self
 
     @model_validator(mode="after")
     def _check_retention(self) -> Self:
         refuse_twice("retention prefix", [entry.prefix for entry in self.retention])
         return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, table: Any) -> Any:
-        refuse_unknown_keys(cls, table)
-        return table
 
     @classmethod
     def settings_customise_sources(
@@ -213,6 +385,10 @@ class NodeConfig(BaseSettings):
             ClusterError: something is missing, unknown or not allowed.
         """
         table = parse_toml(read_text(path, "node file"), str(path))
+        try:
+            refuse_unknown_keys(cls, table)  # pydantic-settings has keys of its own: "_env_file"
+        except ValueError as error:
+            raise ClusterError(f"{path}: {error}") from error
         _refuse_unknown_variables(cls)
         try:
             config = cls(**table)
@@ -226,13 +402,11 @@ class NodeConfig(BaseSettings):
     def relative_to(self, folder: Path) -> Self:
         """The same settings with every path made absolute, seen from `folder`."""
         paths = {
-            key: folder / getattr(self, key) for key in ("cluster", "data", "vote_key", "tls_key")
+            key: folder / path
+            for key in ("cluster", "data", "vote_key", "vote_signer", "tls_key")
+            if (path := getattr(self, key)) is not None
         }
-        authority = self.clients.authority
-        if authority is not None:
-            clients = self.clients.model_copy(update={"authority": folder / authority})
-            return self.model_copy(update={**paths, "clients": clients})
-        return self.model_copy(update=paths)
+        return self.model_copy(update={**paths, "clients": self.clients.relative_to(folder)})
 
     def load_cluster(self) -> tuple[Cluster, Validator]:
         """The cluster, and this node's own entry in it.

@@ -13,6 +13,8 @@ OWN_FILES = 128
 """Kept for the journal, SQLite, logs, listeners, and what the libraries open."""
 
 CLIENT_CONNECTIONS_MAX = 4_096
+"""Connections of clients, where the files last for so many."""
+
 CLIENT_CONNECTIONS_MIN = 16
 
 

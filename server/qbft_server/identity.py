@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -26,6 +27,9 @@ from qbft.errors import ClusterError
 from qbft.tls_pin import tls_key_sha256
 
 PRIVATE_FILE_BYTES_MAX = 64 * 1024
+OPEN_TO_OTHERS = 0o077
+"""The bits of a mode that let anyone but the owner at a file."""
+
 _BEGIN = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 _NEVER = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 
@@ -43,14 +47,17 @@ class TlsIdentity:
         return tls_key_sha256(self.certificate_pem.decode())
 
 
-def create_tls_identity(common_name: str, hosts: Iterable[str]) -> TlsIdentity:
-    """Make a key (ECDSA P-256) and its certificate, valid for `TLS_NAME`, this machine and `hosts`.
+def create_tls_identity(
+    common_name: str, hosts: Iterable[str], key: ec.EllipticCurvePrivateKey | None = None
+) -> TlsIdentity:
+    """Make a key (ECDSA P-256), or take one, and its certificate.
 
-    It never expires (RFC 5280, 4.1.2.5): nobody trusts it for its date, and a date on which all
-    nodes of a cluster fall silent at once would be a fault of our own making. `common_name` must
+    It is valid for `TLS_NAME`, this machine and `hosts`, and never expires (RFC 5280, 4.1.2.5):
+    nobody trusts it for its date, and a date on which all nodes of a cluster fall silent at once
+    would be a fault of our own making. `common_name` must
     differ from node to node, for TLS finds the trusted certificate by it.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
     names = dict.fromkeys([TLS_NAME, "localhost", "127.0.0.1", "::1", *hosts])
     usage = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -94,7 +101,7 @@ def load_tls_identity(key_path: Path, validator: Validator) -> TlsIdentity:
     key_pem = read_private_file(key_path, "TLS key")
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
         raise ClusterError(f"{key_path}: must be an unencrypted private key in PEM") from error
     public = key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -119,7 +126,7 @@ def read_private_file(path: Path, what: str) -> bytes:
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
+            if mode & OPEN_TO_OTHERS:
                 raise ClusterError(
                     f"{path}: the {what} has mode {mode:04o}, open to others; "
                     f"allowed is 0600: chmod 600 {path}"
@@ -130,6 +137,11 @@ def read_private_file(path: Path, what: str) -> bytes:
     if len(data) > PRIVATE_FILE_BYTES_MAX:
         raise ClusterError(f"{path}: a {what} has at most {PRIVATE_FILE_BYTES_MAX} bytes")
     return data
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Whether its group or everyone can read or write a file that is there."""
+    return bool(path.stat().st_mode & OPEN_TO_OTHERS)
 
 
 def write_private_file(path: Path, data: bytes) -> None:
@@ -154,17 +166,26 @@ def write_vote_key(path: Path, key: VoteKey) -> None:
     write_private_file(path, key.seed.hex().encode() + b"\n")
 
 
+def read_vote_key(path: Path) -> VoteKey:
+    """The vote key in a file, whosever it is.
+
+    Raises:
+        ClusterError: it cannot be read, or others can read it.
+    """
+    text = read_private_file(path, "vote key").strip()
+    try:
+        return VoteKey(bytes.fromhex(text.decode()))
+    except ValueError as error:
+        raise ClusterError(f"{path}: must be a vote key: 64 hexadecimal digits") from error
+
+
 def load_vote_key(path: Path, validator: Validator) -> VoteKey:
     """The vote key of this node.
 
     Raises:
         ClusterError: it cannot be read, others can read it, or it is not this validator's.
     """
-    text = read_private_file(path, "vote key").strip()
-    try:
-        key = VoteKey(bytes.fromhex(text.decode()))
-    except ValueError as error:
-        raise ClusterError(f"{path}: must be a vote key: 64 hexadecimal digits") from error
+    key = read_vote_key(path)
     if key.public.hex() != validator.vote_key:
         raise ClusterError(
             f"{path}: its public key is {key.public.hex()}, but the cluster file has "

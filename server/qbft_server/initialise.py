@@ -14,7 +14,16 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from qbft.cluster import VALIDATORS_MAX, Cluster, Validator, check_address
+from pydantic import ValidationError
+
+from qbft.cluster import (
+    VALIDATORS_MAX,
+    Cluster,
+    Prefix,
+    Validator,
+    check_address,
+    first_error,
+)
 from qbft.core.quorum import max_faulty
 from qbft.crypto.keys import VoteKey
 from qbft.errors import ClusterError, JournalError
@@ -31,6 +40,7 @@ from qbft_server.store.store import JOURNAL_DIRECTORY, NodeStore
 
 CLUSTER_FILE = "cluster.toml"
 NODE_FILE = "node.toml"
+PROPOSER_KEY_FILE = "proposer.key"
 PORTS_PER_NODE = 10
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "[::1]", "localhost"})
 
@@ -44,12 +54,17 @@ def init_cluster(
     faults: int | None = None,
     hosts: Sequence[str] = ("127.0.0.1",),
     base_port: int = 7400,
+    guarded: str | None = None,
+    ordered: str | None = None,
 ) -> Cluster:
     """Make a new cluster in `directory`, which must not exist or be empty; return its cluster file.
 
     `hosts` is one host for all nodes, or one for each. A node's peer, client and admin ports are
     `base_port` and the two after it; nodes that share a host are `PORTS_PER_NODE` apart. On
     loopback hosts nodes listen there only, elsewhere on every interface, admin always on loopback.
+    Topics that begin with `guarded` take only what `PROPOSER_KEY_FILE` has signed; all others are
+    open (DESIGN, who may propose). Those that begin with `ordered` are appended to (docs/adr/017);
+    the two may be the same prefix.
 
     Raises:
         ClusterError: an argument is not allowed, `directory` is in use, or the disk refuses.
@@ -59,13 +74,17 @@ def init_cluster(
     claimed = max_faulty(nodes) if faults is None else faults
     bases = _base_ports(_one_host_each(hosts, nodes), base_port)
     directory = directory.absolute()
-    _refuse_used(directory)
+    refuse_used(directory)
     building: Path | None = None
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-        cluster = _build(building, name, epoch, claimed, bases)
-        _sync_tree(building)
+        proposer = None if guarded is None else VoteKey.generate()
+        prefixes = _prefixes(guarded, proposer, ordered)
+        cluster = _build(building, name, epoch, claimed, bases, prefixes=prefixes)
+        if proposer is not None:
+            write_vote_key(building / PROPOSER_KEY_FILE, proposer)
+        sync_tree(building)
         building.rename(directory)
         _sync(directory.parent)
     except OSError as error:
@@ -95,7 +114,7 @@ def replace_store(config: NodeConfig) -> Path | None:
         NodeStore.create(
             building / "data", cluster.roster.cluster_id, config.validator, replaces=True
         )
-        _sync_tree(building)
+        sync_tree(building)
         old = _move_away(data) if data.exists() else None
         (building / "data").rename(data)
         _sync(data.parent)
@@ -137,7 +156,12 @@ def _base_ports(hosts: list[str], base_port: int) -> list[tuple[str, int]]:
     return bases
 
 
-def _refuse_used(directory: Path) -> None:
+def refuse_used(directory: Path) -> None:
+    """Check that nothing would be overwritten.
+
+    Raises:
+        ClusterError: the directory is not empty.
+    """
     try:
         used = directory.exists() and any(directory.iterdir())
     except OSError as error:
@@ -146,8 +170,37 @@ def _refuse_used(directory: Path) -> None:
         raise ClusterError(f"{directory} is not empty; init never overwrites: name a new directory")
 
 
+def _prefixes(
+    guarded: str | None, proposer: VoteKey | None, ordered: str | None
+) -> tuple[Prefix, ...]:
+    """What is open, said where everyone reads it, what this proposer guards, and what is ordered.
+
+    Raises:
+        ClusterError: no topic can begin so.
+    """
+    prefixes = {"": Prefix(prefix="")}
+    if guarded is not None and proposer is not None:
+        try:
+            prefixes[guarded] = Prefix(prefix=guarded, proposers=(proposer.public.hex(),))
+        except ValidationError as error:
+            raise ClusterError(f"guarded {first_error(error)}") from error
+    if ordered is not None:
+        try:
+            base = prefixes.get(ordered) or Prefix(prefix=ordered)
+        except ValidationError as error:
+            raise ClusterError(f"ordered {first_error(error)}") from error
+        prefixes[ordered] = base.model_copy(update={"ordered": True})
+    return tuple(prefixes.values())
+
+
 def _build(
-    building: Path, name: str, epoch: int, faults: int, bases: list[tuple[str, int]]
+    building: Path,
+    name: str,
+    epoch: int,
+    faults: int,
+    bases: list[tuple[str, int]],
+    *,
+    prefixes: tuple[Prefix, ...],
 ) -> Cluster:
     vote_keys = [VoteKey.generate() for _ in bases]
     identities = [
@@ -165,7 +218,7 @@ def _build(
         for vote_key, identity, (host, port) in zip(vote_keys, identities, bases, strict=True)
     )
     text = Cluster.model_construct(
-        name=name, epoch=epoch, faults=faults, validators=validators, prefixes=()
+        name=name, epoch=epoch, faults=faults, validators=validators, prefixes=prefixes
     ).dump()
     cluster = Cluster.parse(text, "init")
     (building / CLUSTER_FILE).write_text(text)
@@ -179,26 +232,35 @@ def _build(
 
 
 def _write_node(node: Path, index: int, host: str, port: int, identity: TlsIdentity) -> None:
-    listen = host if host in _LOOPBACK else "0.0.0.0"  # noqa: S104 - mutual TLS guards it
     write_private_file(node / "tls.key", identity.key_pem)
     (node / "tls.crt").write_bytes(identity.certificate_pem)
-    (node / NODE_FILE).write_text(
-        f'''# Node {index}. Any key may be given in the environment: QBFT_LOG__LEVEL=debug
-cluster = "../{CLUSTER_FILE}"
+    settings = node_settings(index, f"../{CLUSTER_FILE}", host, (port, port + 1, port + 2))
+    write_private_file(node / NODE_FILE, settings.encode())  # tokens may be put into it
+
+
+def node_settings(index: int, cluster: str, host: str, ports: tuple[int, int, int]) -> str:
+    """The text of a node file; the ports are the peers', the clients' and the admin's.
+
+    On a loopback host it listens there only, elsewhere on every interface.
+    """
+    listen = host if host in _LOOPBACK else "0.0.0.0"  # noqa: S104 - mutual TLS guards it
+    peer, client, admin = ports
+    return f'''# Node {index}. Any key may be given in the environment: QBFT_LOG__LEVEL=debug
+cluster = "{cluster}"
 validator = {index}
 data = "data"
 vote_key = "vote.key"
 tls_key = "tls.key"  # its certificate is in the cluster file; tls.crt is for other tools
 
 [listen]
-peer = "{listen}:{port}"
-client = "{listen}:{port + 1}"
-admin = "127.0.0.1:{port + 2}"
+peer = "{listen}:{peer}"
+client = "{listen}:{client}"
+admin = "127.0.0.1:{admin}"
 '''
-    )
 
 
-def _sync_tree(root: Path) -> None:
+def sync_tree(root: Path) -> None:
+    """Make all files and folders below this one durable."""
     for path in sorted(root.rglob("*")):
         _sync(path)
     _sync(root)

@@ -18,25 +18,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from grpc import aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-from qbft.client.pinned import PINNED, pinned_credentials
 from qbft.cluster import Cluster
 from qbft.errors import QbftError, first_of
 from qbft_server.config import ENVIRONMENT_PREFIX
+from qbft_server.health import DECISION_SERVICE, is_serving
 from qbft_server.initialise import CLUSTER_FILE, NODE_FILE, PORTS_PER_NODE, init_cluster
 
-DECISION_SERVICE = "qbft.v1.DecisionService"
 FIRST_PORT, LAST_PORT = 10_000, 30_000
 """Below the ports that the system gives to outgoing connections."""
 
 PORT_ATTEMPTS_MAX = 200
-OWN_SETTINGS = ("cluster", "validator", "data", "vote_key", "tls_key", "listen")
+CLAIM = PORTS_PER_NODE - 1
+"""Of a node's ports the last, at which it never listens: bound, it says that the others are taken,
+also while the node is down."""
+
+OWN_SETTINGS = ("cluster", "validator", "data", "vote_key", "vote_signer", "tls_key", "listen")
 """Settings that no two nodes share, and that a caller's environment must not give to all."""
 
 STOP_SECONDS = 10.0
-READY_SECONDS = 30.0
+READY_SECONDS = 90.0
 _POLL_SECONDS = 0.05
 _LOG_LINES_SHOWN = 5
 
@@ -53,18 +53,39 @@ class LocalCluster:
         self._environment = dict(environment or {})
         self._views: dict[int, Path] = {}
         self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._claims = contextlib.ExitStack()
 
     @classmethod
     def create(
-        cls, directory: Path, nodes: int = 4, environment: Mapping[str, str] | None = None
+        cls,
+        directory: Path,
+        nodes: int = 4,
+        environment: Mapping[str, str] | None = None,
+        guarded: str | None = None,
+        ordered: str | None = None,
     ) -> Self:
         """Make a new cluster in an empty directory, on ports of the loopback that are free now.
 
+        `guarded` and `ordered` are as in `init_cluster`.
+        From here on, until its block ends, no other cluster that is made here takes them.
+
         Raises:
             ClusterError: the directory is in use, or the disk refuses.
+            QbftError: there are not enough free ports.
         """
-        init_cluster(directory, nodes, name="local", base_port=_free_ports(nodes))
-        return cls(directory, environment)
+        with contextlib.ExitStack() as claims:
+            first = claim_ports(nodes, claims)
+            init_cluster(
+                directory,
+                nodes,
+                name="local",
+                base_port=first,
+                guarded=guarded,
+                ordered=ordered,
+            )
+            made = cls(directory, environment)
+            made._claims = claims.pop_all()
+        return made
 
     @property
     def cluster_file(self) -> Path:
@@ -148,6 +169,7 @@ class LocalCluster:
             for process in self._processes.values():
                 await process.wait()
             self._processes.clear()
+            self._claims.close()
 
     async def start(self, *nodes: int, environment: Mapping[str, str] | None = None) -> None:
         """Start these nodes, or all; does not wait until they are ready."""
@@ -224,14 +246,7 @@ class LocalCluster:
 
     async def _is_ready(self, node: int) -> bool:
         validator = self.cluster.validators[node]
-        credentials = pinned_credentials(validator)
-        request = health_pb2.HealthCheckRequest(service=DECISION_SERVICE)
-        async with aio.secure_channel(validator.client, credentials, PINNED) as channel:
-            try:
-                reply = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=1.0)
-            except aio.AioRpcError:
-                return False
-        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+        return await is_serving(validator.client, validator, DECISION_SERVICE, seconds=1.0)
 
     def _view(self, node: int) -> dict[str, str]:
         """The setting that names a cluster file of its own, for a node that has one."""
@@ -255,23 +270,28 @@ def _shared_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(own)}
 
 
-def _free_ports(nodes: int) -> int:
-    """The first of a run of ports that are free on the loopback at this moment."""
+def claim_ports(nodes: int, claims: contextlib.ExitStack) -> int:
+    """The first of a run of ports that are free on the loopback, and claimed until `claims` ends.
+
+    A whole number of `PORTS_PER_NODE`, so that runs that overlap share a claim.
+
+    Raises:
+        QbftError: none was found.
+    """
     wanted = nodes * PORTS_PER_NODE
     for _ in range(PORT_ATTEMPTS_MAX):
-        first = random.randrange(FIRST_PORT, LAST_PORT - wanted)  # noqa: S311 - no secret
-        if all(map(_is_free, range(first, first + wanted))):
+        first = random.randrange(  # noqa: S311 - no secret
+            FIRST_PORT, LAST_PORT - wanted, PORTS_PER_NODE
+        )
+        with contextlib.ExitStack() as taken, contextlib.suppress(OSError):
+            for port in range(first, first + wanted):
+                probe = taken.enter_context(socket.socket())
+                probe.bind(("127.0.0.1", port))
+                if port % PORTS_PER_NODE != CLAIM:
+                    probe.close()
+            claims.enter_context(taken.pop_all())
             return first
     raise QbftError(f"no {wanted} free ports in a row between {FIRST_PORT} and {LAST_PORT}")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 async def wait_until(

@@ -34,7 +34,7 @@ def run_benchmark(
         [sys.executable, str(BENCHMARKS / f"{name}.py"), *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env=environment,
     )

@@ -10,6 +10,7 @@ from qbft.client import Client
 from qbft.core import InstanceId, Message, MessageType
 from qbft_server.chaos.audit import contradictions, read_votes
 from qbft_server.local import LocalCluster
+from qbft_server.store.store import NodeStore
 
 PRE_PREPARE, PREPARE = MessageType.PRE_PREPARE, MessageType.PREPARE
 COMMIT, ROUND_CHANGE = MessageType.COMMIT, MessageType.ROUND_CHANGE
@@ -70,10 +71,37 @@ async def test_a_nodes_journal_is_read_over_its_lives(tmp_path: Path) -> None:
             async with Client(cluster.cluster) as client:
                 await client.propose("t", height, b"v")
             await cluster.kill(0)
-        votes = read_votes(cluster.data(0), cluster.cluster, 0)
+        votes = read_votes([cluster.data(0)], cluster.cluster, 0)
     assert sorted((v.instance, v.type) for v in votes if isinstance(v.instance, InstanceId)) == [
         (InstanceId("t", height), kind)
         for height in (0, 1)
         for kind in (PRE_PREPARE, PREPARE, COMMIT)
     ]
     assert list(contradictions(votes)) == []
+
+
+@pytest.mark.e2e
+async def test_a_node_that_forgot_is_found_out_by_the_journal_it_lost(tmp_path: Path) -> None:
+    """W7, broken behind the node's back: what it signs then contradicts what it cannot know of.
+
+    Its last journal alone shows nothing.
+    """
+    async with LocalCluster.create(tmp_path / "cluster", nodes=1) as cluster:
+        lost = cluster.data(0).with_name("data.lost-1")
+        for value in (b"v", b"w"):
+            await cluster.start()
+            await cluster.wait_until_ready()
+            async with Client(cluster.cluster) as client:
+                await client.propose("t", 0, value)
+            await cluster.kill(0)
+            if not lost.exists():
+                cluster.data(0).rename(lost)
+                NodeStore.create(cluster.data(0), cluster.cluster.roster.cluster_id, 0)
+        last = read_votes([cluster.data(0)], cluster.cluster, 0)
+        all_ = read_votes([lost, cluster.data(0)], cluster.cluster, 0)
+    assert list(contradictions(last)) == []
+    assert [what.partition(" of ")[0] for what in contradictions(all_)] == [
+        "PRE_PREPARE",
+        "PREPARE",
+        "COMMIT",
+    ]

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from cli.command_line import COMMAND, Ended, environment, processes_about
+from cli.command_line import COMMAND, Ended, end, environment, processes_about
 
 from qbft_server.chaos.checker import Promise
 
@@ -40,9 +40,7 @@ async def chaos(folder: Path, *arguments: str, interrupt: bool = False) -> Ended
                 process.send_signal(signal.SIGINT)
             out, err = await process.communicate()
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await end(process)
     return Ended(process.returncode or 0, out.decode(), err.decode())
 
 

@@ -22,7 +22,7 @@ async def test_faults_of_one_link_end_one_by_one(tmp_path: Path) -> None:
     """A link that two faults disturb is whole when both have ended, and not before."""
     seen: list[Event] = []
     local = LocalCluster.create(tmp_path / "cluster")
-    async with Relays(local.cluster, 0) as relays:
+    async with local, Relays(local.cluster, 0) as relays:
         injector = Injector(local, relays, seen.append)
         assert injector.is_able
         await injector.begin(SILENT)

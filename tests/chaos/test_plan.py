@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from typer.main import get_command
 
 from qbft_server.chaos.bound import recovery_seconds
 from qbft_server.chaos.history import Conditions
@@ -13,6 +15,7 @@ from qbft_server.chaos.plan import ALONE, Fault, Kind, episodes
 from qbft_server.chaos.report import availability, repeat_command, report
 from qbft_server.chaos.run import Outcome, Settings
 from qbft_server.chaos.witness import Witness
+from qbft_server.cli.commands import app
 from qbft_server.initialise import init_cluster
 
 
@@ -103,3 +106,10 @@ def test_the_command_that_repeats_a_run(tmp_path: Path) -> None:
     told = report(Outcome(other, Witness(init_cluster(tmp_path / "c"), rate=5.0, seed=4)))
     assert told["ok"] is True
     assert told["repeat"] == repeat_command(other)
+
+
+def test_the_help_names_every_kind() -> None:
+    """What `--only` takes stands where its reader looks for it."""
+    command = cast("Any", get_command(app)).commands["chaos"]
+    (only,) = (option for option in command.params if option.name == "only")
+    assert all(kind.name.lower() in only.help for kind in Kind)

@@ -15,7 +15,7 @@ from qbft_server.initialise import init_cluster
 
 pytestmark = pytest.mark.real_clock
 
-SECONDS = 20.0
+SECONDS = 60.0
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 COMMAND = [sys.executable, "-m", "qbft_server.cli"]
-SECONDS = 60.0
+SECONDS = 240.0
+"""In which a command ends, or it hangs; on a machine that is busy with other tests too."""
+
+STOP_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,18 @@ def qbft(*arguments: object, changes: Mapping[str, str] | None = None, through: 
         check=False,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """See to it that a command that is still running ends, and first its nodes where it can."""
+    if process.returncode is None:
+        process.terminate()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 def processes_about(path: Path) -> list[int]:

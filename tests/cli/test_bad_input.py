@@ -78,6 +78,9 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "no value": (["propose", "t/1", *CLUSTER], 2, "VALUE or by --file"),
     "two values": (["propose", "t/1", "x", "-f", "y", *CLUSTER], 2, "VALUE or by --file"),
     "no value file": (["propose", "t/1", "-f", "/nowhere", *CLUSTER], 2, "cannot read the value"),
+    "no request id": (["append", "t", "x", "--request-id", "", *CLUSTER], 2, "1 to 64 bytes"),
+    "no position": (["entries", "t", "--after", "7", *CLUSTER], 2, "'7' is no position"),
+    "no ordered prefix": (["init", "{root}/new", "--ordered", "No"], 2, "how a topic can begin"),
     "no time": (["propose", "t/1", "x", "--timeout", "0", *CLUSTER], 2, "--timeout"),
     "a key for all to read": (
         ["propose", "t/1", "x", "--proposer-key", "{root}/noise.cert", *CLUSTER],
@@ -129,8 +132,14 @@ BAD: dict[str, tuple[list[str], int, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_failure_is_one_line(name: str, made: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_one_line(
+    name: str,
+    made: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Issue 2, "Bad input": one clear line on standard error, nothing else, and the exit code."""
+    monkeypatch.setattr("qbft_server.node.set_up_logs", lambda *_: None)  # for good, in a process
     arguments, code, words = BAD[name]
     before = sorted(made.rglob("*"))
     told = [part.format(root=made, c=made / "c") for part in arguments]

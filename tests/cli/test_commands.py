@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import subprocess
 import sys
@@ -12,9 +13,13 @@ from pathlib import Path
 import pytest
 from command_line import SECONDS, Ended, environment, qbft
 
+from qbft.cluster import Cluster
 from qbft.crypto.keys import VoteKey
+from qbft_server.access import Gate, Permissions
 from qbft_server.cli import main
+from qbft_server.cli.credentials import read_access
 from qbft_server.cli.output import shown_value
+from qbft_server.config import ClientSettings
 from qbft_server.local import LocalCluster
 
 TRACES = Path(__file__).parents[1] / "parity" / "reference-traces.jsonl.gz"
@@ -29,6 +34,33 @@ def test_init_says_what_it_made(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert Path(told["cluster_file"]).read_text().count("a.example:74") == 8
     assert all(Path(file).is_file() for file in told["node_files"])
     assert (told["nodes"], told["faulty"], len(told["cluster_id"])) == (4, 1, 64)
+    assert (told["guarded"], told["proposer_key"]) == ("guarded/", str(tmp_path / "c/proposer.key"))
+
+
+def test_init_makes_a_guarded_example(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """SCENARIOS G16: a prefix with a proposer's key of its own; what is open is called open."""
+    made = tmp_path / "c"
+    assert main(["init", str(made), "--nodes", "1"]) == 0
+    told = capfd.readouterr().out
+    key = made / "proposer.key"
+    assert f"qbft propose guarded/example/1 VALUE --key {key} -c {made}/cluster.toml" in told
+    assert "all others: anyone may propose, and a faulty node may choose the values" in told
+    assert key.stat().st_mode & 0o777 == 0o600
+    cluster = Cluster.load(made / "cluster.toml")
+    proposer = VoteKey(bytes.fromhex(key.read_text().strip())).public
+    assert cluster.policy("guarded/x").proposers == {proposer}
+    assert cluster.policy("prices").proposers == frozenset()
+    for more, says in (
+        (["--open"], "open topics all topics: anyone may propose"),
+        (["--guarded", ""], "guarded topics all topics (proposers: 1)"),
+    ):
+        other = tmp_path / f"other{len(more)}"
+        assert main(["init", str(other), "--nodes", "1", *more]) == 0
+        assert says in " ".join(capfd.readouterr().out.split())
+        assert (other / "proposer.key").exists() == (more != ["--open"])
+    assert main(["init", str(tmp_path / "bad"), "--guarded", "No"]) == 2
+    assert "guarded prefix = 'No': must be how a topic can begin" in capfd.readouterr().err
+    assert not (tmp_path / "bad").exists()
 
 
 def test_keygen_makes_a_private_key(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -38,6 +70,26 @@ def test_keygen_makes_a_private_key(tmp_path: Path, capfd: pytest.CaptureFixture
     told = json.loads(capfd.readouterr().out)
     assert VoteKey(bytes.fromhex(file.read_text().strip())).public.hex() == told["public"]
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_token_makes_what_client_and_node_need(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The client's private file for --access; for the nodes the SHA-256, and nothing else."""
+    file = tmp_path / "alice.access"
+    assert main(["token", str(file), "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    token = read_access(file).token
+    assert token is not None
+    assert told == {
+        "access_file": str(file),
+        "token_sha256": hashlib.sha256(token.encode()).hexdigest(),
+    }
+    grant = {"name": "alice", "token_sha256": told["token_sha256"], "read": [""]}
+    gate = Gate(ClientSettings.model_validate({"grants": [grant]}))
+    assert gate.permissions(token.encode()) == Permissions(read=("",))
+    assert main(["token", str(file)]) == 2
+    assert "cannot make it: File exists" in capfd.readouterr().err
 
 
 def test_parity_ends_as_it_found(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -94,19 +146,99 @@ def test_verify_imports_no_grpc(tmp_path: Path) -> None:
 async def test_all_commands_on_a_cluster(tmp_path: Path) -> None:
     """SCENARIOS G1, G2, G9, G13 by the command line: proposed, read, listed, watched, verified."""
     async with LocalCluster.create(
-        tmp_path / "cluster", environment={"QBFT_LOG__LEVEL": "warning"}
+        tmp_path / "cluster",
+        environment={"QBFT_LOG__LEVEL": "warning"},
+        guarded="guarded/",
+        ordered="log/",
     ) as cluster:
         await cluster.start()
         await cluster.wait_until_ready()
         _use(tmp_path, cluster.cluster_file)
+        healthy = qbft("doctor", cluster.directory / "node-0" / "node.toml", "--json")
+        _use_a_guarded_topic(cluster.cluster_file)
+        _use_an_ordered_topic(tmp_path, cluster.cluster_file)
         await cluster.kill(2)
         await cluster.kill(3)
         away = qbft("status", "--json", "-c", cluster.cluster_file)
+        _ask_why(cluster.cluster_file)
+        _look_into_instances(cluster.cluster_file, tmp_path)
+    assert {finding["verdict"] for finding in healthy.lines()} <= {"ok", "warn"}
+    assert [one["verdict"] for one in healthy.lines() if "node" in one["what"]] == ["ok"] * 3
     assert away.code == 1
     assert away.json()["quorum_reachable"] is False
     assert [node["answers"] for node in away.json()["nodes"]] == [True, True, False, False]
     offline = qbft("verify", tmp_path / "1.cert", "--json", "-c", cluster.cluster_file)
     assert (offline.code, offline.json()["valid"], offline.json()["value"]) == (0, True, "one")
+
+
+def _use_a_guarded_topic(cluster_file: Path) -> None:
+    """SCENARIOS G16 by the command line: refused alike before and after the decision."""
+    key = cluster_file.with_name("proposer.key")
+    ask = ("propose", "guarded/a/1", "mine", "-c", cluster_file)
+    before = qbft(*ask)
+    signed = qbft(*ask, "--key", key, "--json")
+    assert (signed.code, signed.json()["own"]) == (0, True)
+    after = qbft(*ask)
+    assert (before.code, after.code) == (4, 4)
+    assert "PERMISSION_DENIED: this topic takes only what one of its proposers" in before.err
+    assert before.err.endswith("give the key of one by --key\n")
+    assert before.err.split(": ", 2)[2] == after.err.split(": ", 2)[2]  # but for the node
+    status = qbft("status", "-c", cluster_file)
+    assert "guarded topics  guarded/* (proposers: 1)\n" in status.out
+    assert "open topics     all others, log/*: anyone may propose" in status.out
+    told = qbft("status", "--json", "-c", cluster_file).json()["prefixes"]
+    assert told[0] == {"prefix": "", "open": True, "proposers": 0, "ordered": False}
+    assert [each["prefix"] for each in told if each["ordered"]] == ["log/"]
+
+
+def _use_an_ordered_topic(folder: Path, cluster_file: Path) -> None:
+    """Issue 7 by the command line: appended, proven offline, read; sent again it is there once."""
+    ask = ("append", "log/a", "hello", "--request-id", "mine", "-c", cluster_file)
+    first = qbft(*ask, "--out", folder / "entry.cert", "--json").json()
+    assert (first["position"], first["request_id"], first["value"]) == ("0.0", "mine", "hello")
+    assert "position    0.0\n" in qbft(*ask).out
+    assert "entry 0   hello\n" in qbft("verify", folder / "entry.cert", "-c", cluster_file).out
+    told = qbft("entries", "log/a", "--count", "1", "--json", "-c", cluster_file).json()
+    assert (told["topic"], told["position"], told["void"]) == ("log/a", "0.0", False)
+
+
+def _ask_why(cluster_file: Path) -> None:
+    """Leave an instance undecided and ask why: the nodes that are down are named."""
+    undecided = qbft("propose", "t/7", "x", "--timeout", "0.5", "-c", cluster_file)
+    assert undecided.code == 3
+    told = qbft("why", "t/7", "--json", "-c", cluster_file)
+    assert told.code == 1
+    record = told.json()
+    assert record["sentence"].startswith("t/7 is undecided: nodes 2 and 3 do not answer")
+    assert record["findings"][0]["cause"] == "no_quorum"
+    assert record["findings"][0]["nodes"] == [2, 3]
+    assert [bool(row["why_silent"]) for row in record["nodes"]] == [False, False, True, True]
+    words = qbft("why", "t/7", "-c", cluster_file)
+    assert (words.code, words.err) == (1, "")
+    assert "nodes 2 and 3 do not answer, which leaves 2 of 4" in words.out
+    decided = qbft("why", "t/1", "-c", cluster_file)
+    assert decided.code == 0
+    assert decided.out.startswith("t/1: it is decided, in round ")
+
+
+def _look_into_instances(cluster_file: Path, folder: Path) -> None:
+    """Save what living nodes recorded of a decided and a stuck instance, and replay it exactly."""
+    for instance, sign in (("t/1", "decides"), ("t/7", "timer expired")):
+        file, svg = folder / "case.qbft", folder / "case.svg"
+        told = qbft("capture", instance, "--out", file, "--json", "-c", cluster_file)
+        assert (told.code, told.err) == (0, "")
+        assert told.json()["node 0"].endswith(" entries")
+        assert told.json()["node 3"].startswith("no record: ")
+        replayed = qbft("replay", file, "--svg", svg)
+        assert (replayed.code, replayed.err) == (0, "")
+        assert sign in replayed.out
+        assert "Not all of it was kept" not in replayed.out
+        assert svg.read_text().startswith("<svg")
+    alone = qbft("capture", "t/1", "--node", "1", "--out", file, "--json", "-c", cluster_file)
+    assert list(alone.json()) == ["node 1"]
+    nothing = qbft("capture", "t/404", "--out", file, "-c", cluster_file)
+    assert nothing.code == 1
+    assert nothing.err == "qbft: nothing of t/404 is recorded\n"
 
 
 def _use(folder: Path, cluster_file: Path) -> None:
@@ -134,7 +266,7 @@ def _use(folder: Path, cluster_file: Path) -> None:
     assert ask("get", "t/1", "--quorum", "--json").json()["value"] == "one"
     unknown = ask("get", "t/9", "--json")
     assert (unknown.code, unknown.json()) == (1, {"instance": "t/9", "state": "unknown"})
-    assert unknown.err == "qbft: t/9: never heard of\n"
+    assert unknown.err == "qbft: t/9: never heard of: not proposed, or not come here yet\n"
     listed = ask("list", "t", "--json").lines()
     assert [(row["height"], row["value"]) for row in listed] == [(1, "one"), (2, None)]
     watched = ask("watch", "t", "--from", "1", "--count", "2")
@@ -165,7 +297,7 @@ def test_ctrl_c_ends_a_watch(tmp_path: Path) -> None:
     cluster = tmp_path / "c" / "cluster.toml"
     code = (
         "import os, signal, sys, threading; from qbft_server.cli import main; "
-        "import qbft_server.cli.main, qbft.client; "
+        "import qbft_server.cli.commands, qbft.client; "
         "threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start(); "
         f"sys.exit(main(['watch', 't', '-c', {str(cluster)!r}]))"
     )

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from command_line import COMMAND, Ended, environment, processes_about, qbft
+from command_line import COMMAND, SECONDS, Ended, end, environment, processes_about, qbft
 
 from qbft.cluster import Cluster
 from qbft.verify import verify
@@ -23,8 +23,8 @@ from qbft_server.demo.rows import ROWS_MIN, Row, read_rows, read_sample
 from qbft_server.demo.story import VICTIM, Listener, Story
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 60.0
-"""In which the whole demo must have ended (issue 2)."""
+DEMO_SECONDS_MAX = 60.0
+"""In which the whole demo must have ended, from its first word (issue 2)."""
 
 
 def test_the_sample_ships_once() -> None:
@@ -86,7 +86,7 @@ def test_the_demo_proves_what_it_prints(tmp_path: Path) -> None:
     assert all(claim["holds"] for claim in told["claims"])
     assert len(told["claims"]) == 5
     assert (told["rows"], sum(told["rounds"].values())) == (120, 120)
-    assert told["seconds"] < SECONDS
+    assert told["seconds"] < DEMO_SECONDS_MAX
     assert told["outage"]["node"] == VICTIM
     assert told["outage"]["in_flight_at_kill"] > 0
     assert sum(phase["decisions"] for phase in told["phases"].values()) == 120
@@ -102,8 +102,7 @@ async def _interrupted(folder: Path, when: Callable[[Path], bool], number: signa
     """Run the demo in its own temporary folder, and signal it when this is so."""
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
-        "demo",
-        "--json",
+        *("demo", "--rows", "400", "--json"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment({"TMPDIR": str(folder)}),
@@ -116,9 +115,7 @@ async def _interrupted(folder: Path, when: Callable[[Path], bool], number: signa
             process.send_signal(number)
             out, err = await process.communicate()
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await end(process)
     return Ended(process.returncode or 0, out.decode(), err.decode())
 
 

@@ -10,7 +10,7 @@ from pretend_cluster import TOPIC
 from qbft.core import InstanceId
 
 INSTANCE = InstanceId(TOPIC, 17)
-SECONDS = 10.0
+SECONDS = 60.0
 """What must happen within it happens much sooner."""
 
 

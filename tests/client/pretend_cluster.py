@@ -11,9 +11,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import pytest
 from grpc import aio
 
-from qbft.client import Access, Client
+from qbft.client import Access, Client, ClientError, Refused
+from qbft.client.pinned import Options
+from qbft.client.retrying import failure
 from qbft.cluster import Cluster, Validator
 from qbft.core import InstanceId, Message, MessageType, Proof
 from qbft.crypto.certificate import Certificate
@@ -42,7 +45,14 @@ class Say(Exception):  # noqa: N818 - what a node is made to answer
     def __init__(self, code: grpc.StatusCode, message: str = "", **metadata: str) -> None:
         super().__init__(message)
         self.code = code
+        self.told = metadata
         self.metadata = tuple((key.replace("_", "-"), value) for key, value in metadata.items())
+
+    def failure(self, node: int) -> ClientError:
+        """What it means to a client of that node."""
+        first_digest = bytes.fromhex(self.told.get("qbft_first_digest", ""))
+        retry_ms = int(self.told.get("grpc_retry_pushback_ms", "0"))
+        return failure(node, self.code, str(self), retry_ms=retry_ms, first_digest=first_digest)
 
 
 class PretendNode(DecisionServiceServicer):
@@ -55,10 +65,12 @@ class PretendNode(DecisionServiceServicer):
         self.times: list[float] = []
         self.cancelled = 0
         self.metadata: dict[str, str] = {}
+        self.asked_after: list[int] = []
         self.proposed: Tell = decides
         self.read: Tell = decides
         self.watched: Callable[[InstanceId], AsyncIterator[messages_pb2.Decision]] = self._forever
         self.pages: list[pb.ListDecisionsReply] = []
+        self.evidence: list[pb.ListEvidenceReply] | None = []
         self.all: Callable[[bytes], AsyncIterator[pb.WatchAllReply]] | None = None
 
     async def _tell(
@@ -107,7 +119,7 @@ class PretendNode(DecisionServiceServicer):
         try:
             decision = await self._tell(self.read, "GetDecision", instance, b"value", context)
         except NoneHere as none:
-            return pb.GetDecisionReply(state=none.state, low_water_mark=7)
+            return pb.GetDecisionReply(state=none.state, low_water_mark=none.mark)
         return pb.GetDecisionReply(state=pb.DECISION_STATE_DECIDED, decision=decision)
 
     async def ListDecisions(  # noqa: N802
@@ -149,6 +161,15 @@ class PretendNode(DecisionServiceServicer):
         peers = [heard, pb.PeerStatus(validator=2)]
         return pb.GetStatusReply(node_name="n", validator=self.index, peers=peers)
 
+    async def ListEvidence(  # noqa: N802
+        self, request: pb.ListEvidenceRequest, context: Context
+    ) -> pb.ListEvidenceReply:
+        """Give the next of `evidence`, nothing when there is none left, or never answer."""
+        if self.evidence is None:
+            await asyncio.Event().wait()
+        self.asked_after.append(request.after)
+        return self.evidence.pop(0) if self.evidence else pb.ListEvidenceReply()
+
     async def _forever(self, start: InstanceId) -> AsyncIterator[messages_pb2.Decision]:
         """The values v0, v1, ... of its topic, one for each height."""
         for height in range(start.height, start.height + 1_000):
@@ -158,9 +179,10 @@ class PretendNode(DecisionServiceServicer):
 class NoneHere(Exception):  # noqa: N818 - an answer
     """A pretended node has no decision."""
 
-    def __init__(self, state: pb.DecisionState) -> None:
+    def __init__(self, state: pb.DecisionState, mark: int = 7) -> None:
         super().__init__(state)
         self.state = state
+        self.mark = mark
 
 
 async def decides(node: PretendNode, instance: InstanceId, value: bytes) -> messages_pb2.Decision:
@@ -183,13 +205,23 @@ def says(code: grpc.StatusCode, message: str = "", **metadata: str) -> Tell:
     return tell
 
 
-def has_none(state: pb.DecisionState) -> Tell:
-    """Reads give this state."""
+def has_none(state: pb.DecisionState, mark: int = 7) -> Tell:
+    """Reads give this state, and this mark."""
 
     async def tell(_: PretendNode, __: InstanceId, ___: bytes) -> messages_pb2.Decision:
-        raise NoneHere(state)
+        raise NoneHere(state, mark)
 
     return tell
+
+
+def takes(seconds: float, tell: Tell = decides) -> Tell:
+    """Tells after so much time."""
+
+    async def wait(node: PretendNode, instance: InstanceId, value: bytes) -> messages_pb2.Decision:
+        await asyncio.sleep(seconds)
+        return await tell(node, instance, value)
+
+    return wait
 
 
 def gives(decision: messages_pb2.Decision) -> Tell:
@@ -214,7 +246,9 @@ def at_first(tells: Sequence[Tell], then: Tell = decides) -> Tell:
 class PretendCluster:
     """Keys, nodes and servers; `client()` asks them."""
 
-    def __init__(self, nodes: int, *, tls: bool = False) -> None:
+    def __init__(self, nodes: int, *, tls: bool = False, options: Options | None = None) -> None:
+        self.options = options or []
+        self.calls_max: int | None = None
         self.keys = [VoteKey.generate() for _ in range(nodes)]
         self.tls = tls
         self.identities = [create_tls_identity(f"node {n}", []) for n in range(nodes)]
@@ -248,7 +282,10 @@ class PretendCluster:
         """Serve, each node on a port of its own; `identities` instead of the pinned ones."""
         addresses = []
         for node, identity in zip(self.nodes, identities or self.identities, strict=True):
-            server = aio.server(options=[("grpc.so_reuseport", 0)])
+            server = aio.server(
+                options=[("grpc.so_reuseport", 0), *self.options],
+                maximum_concurrent_rpcs=self.calls_max,
+            )
             add_DecisionServiceServicer_to_server(node, server)
             if self.tls:
                 pair = (identity.key_pem, identity.certificate_pem)
@@ -260,6 +297,10 @@ class PretendCluster:
             addresses.append(f"127.0.0.1:{port}")
         self.cluster = self._cluster(addresses)
 
+    def move(self, *addresses: str) -> None:
+        """Let clients made from now on dial the nodes there."""
+        self.cluster = self._cluster(addresses)
+
     async def stop(self, *nodes: int) -> None:
         """Stop these servers, or all."""
         for node in nodes or range(len(self._servers)):
@@ -268,8 +309,14 @@ class PretendCluster:
     def client(self, **settings: Any) -> Client:
         """A client that is quick to hedge, of this cluster."""
         settings.setdefault("access", Access(insecure_plaintext=not self.tls))
-        settings.setdefault("timeout", 10.0)
+        settings.setdefault("timeout", 60.0)
         return Client(self.cluster, **settings)
+
+    def client_on_virtual_clock(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Client:
+        """A client of this cluster that calls its nodes without sockets; no server is needed."""
+        link = type("Link", (VirtualLink,), {"pretend": self})
+        monkeypatch.setattr("qbft.client.client.NodeLink", link)
+        return self.client(**settings)
 
     def order(self, instance: InstanceId) -> list[PretendNode]:
         """The nodes, the leader of round 1 first."""
@@ -308,10 +355,75 @@ class PretendCluster:
         return decision_to_pb(Decision(value, Certificate(instance, 1, digest, commits)))
 
 
+class VirtualLink:
+    """What the client uses of a `NodeLink`, without a socket; for a virtual clock."""
+
+    pretend: PretendCluster
+
+    def __init__(self, node: int, *_: object) -> None:
+        self.node = node
+        self._pretended = self.pretend.nodes[node]
+
+    async def _told(
+        self, tell: Tell, name: str, instance: InstanceId, value: bytes
+    ) -> messages_pb2.Decision:
+        self._pretended.calls.append((name, instance))
+        self._pretended.times.append(asyncio.get_running_loop().time())
+        try:
+            return await tell(self._pretended, instance, value)
+        except Say as said:
+            raise said.failure(self.node) from None
+
+    async def propose(
+        self, proposal: messages_pb2.Proposal, seconds: float | None
+    ) -> messages_pb2.Decision:
+        """As `PretendNode.Propose`."""
+        tell, instance = self._pretended.proposed, _instance(proposal.instance)
+        return await self._told(tell, "Propose", instance, proposal.value)
+
+    async def get(self, instance: InstanceId, seconds: float | None) -> pb.GetDecisionReply:
+        """As `PretendNode.GetDecision`."""
+        try:
+            told = await self._told(self._pretended.read, "GetDecision", instance, b"value")
+        except NoneHere as none:
+            return pb.GetDecisionReply(state=none.state, low_water_mark=none.mark)
+        return pb.GetDecisionReply(state=pb.DECISION_STATE_DECIDED, decision=told)
+
+    async def list_page(
+        self, start: InstanceId, limit: int, seconds: float | None
+    ) -> pb.ListDecisionsReply:
+        """As `PretendNode.ListDecisions`, when `read` has told."""
+        await self._told(self._pretended.read, "ListDecisions", start, b"value")
+        return self._pretended.pages.pop(0)
+
+    async def propose_stream(
+        self, requests: AsyncIterator[pb.ProposeStreamRequest]
+    ) -> AsyncIterator[pb.ProposeStreamReply]:
+        """As `PretendNode.ProposeStream`, but never broken."""
+        async for request in requests:
+            try:
+                told = await self.propose(request.proposal, None)
+            except ClientError as error:
+                name = error.code if isinstance(error, Refused) else "UNAVAILABLE"
+                told_no = pb.Failure(code=grpc.StatusCode[name].value[0], message=str(error))
+                yield pb.ProposeStreamReply(id=request.id, failure=told_no)
+            else:
+                yield pb.ProposeStreamReply(id=request.id, decision=told)
+
+    async def rest(self, seconds: float) -> None:
+        """As `NodeLink.rest`, of a link that is never closed."""
+        await asyncio.sleep(seconds)
+
+    async def close(self) -> None:
+        """Nothing was opened."""
+
+
 @asynccontextmanager
-async def pretend_cluster(nodes: int = 4, *, tls: bool = False) -> AsyncIterator[PretendCluster]:
-    """A cluster whose servers run while the block lasts."""
-    pretend = PretendCluster(nodes, tls=tls)
+async def pretend_cluster(
+    nodes: int = 4, *, tls: bool = False, options: Options | None = None
+) -> AsyncIterator[PretendCluster]:
+    """A cluster whose servers run while the block lasts, with these settings of gRPC."""
+    pretend = PretendCluster(nodes, tls=tls, options=options)
     await pretend.start()
     try:
         yield pretend

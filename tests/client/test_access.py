@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from pathlib import Path
 
 import grpc
@@ -101,6 +102,22 @@ async def test_status_tells_of_every_node() -> None:
         assert isinstance(first, NodeStatus)
         assert [peer.last_heard_ms for peer in first.peers] == [3, None]
         assert isinstance(accounts[3], Unavailable)
+
+
+@pytest.mark.parametrize("node", [-1, 4, 9])
+async def test_a_node_that_there_is_not_is_not_asked(node: int) -> None:
+    """A number of no node is the caller's mistake; -1 is not the last node."""
+    async with pretend_cluster() as pretend, pretend.client() as client:
+        calls: list[Awaitable[object]] = [
+            client.get(TOPIC, 17, node=node),
+            anext(client.list_decisions(TOPIC, node=node)),
+            anext(client.watch(TOPIC, node=node)),
+            anext(client.watch_all(node)),
+        ]
+        for call in calls:
+            with pytest.raises(ValueError, match=f"node = {node}: allowed is 0 to 3"):
+                await call
+        assert not any(asked.calls for asked in pretend.nodes)
 
 
 async def test_what_cannot_be_asked() -> None:

@@ -6,11 +6,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import grpc
 import pytest
 
 from qbft.client.errors import ClientError, NoDecision, Refused, Unavailable, Unknown
-from qbft.client.hedging import Ask, first_good
-from qbft.client.retrying import RETRY_SECONDS_MAX, until_available
+from qbft.client.hedging import (
+    PATIENCE_SECONDS_MAX,
+    RECENT_ANSWERS,
+    Ask,
+    Patience,
+    first_good,
+)
+from qbft.client.retrying import RETRY_SECONDS_MAX, failure, until_available
 from qbft.core import InstanceId
 
 REFUSED = Refused("no", code="INVALID_ARGUMENT", node=0)
@@ -187,3 +194,50 @@ async def test_what_will_not_change_is_not_asked_again() -> None:
     with pytest.raises(Refused):
         await until_available(call, lambda _: None)
     assert calls == 1
+
+
+def test_patience_follows_what_is_usual() -> None:
+    """Where all have become slow, asking more of them makes them slower: load feeds on hedges."""
+    patience = Patience(0.5)
+    assert patience.delay == 0.5
+    for _ in range(RECENT_ANSWERS):
+        patience.answered(0.01)
+    assert patience.delay == 0.5
+    for _ in range(RECENT_ANSWERS):
+        patience.answered(2.0)
+    assert patience.delay == 4.0
+    for _ in range(RECENT_ANSWERS):
+        patience.answered(0.01)
+    assert patience.delay == 0.5
+
+
+def test_patience_is_not_led_astray_by_f_of_n() -> None:
+    """One of four leads a quarter of the instances, and answers each as late as it gets away with.
+
+    However patient that makes the client: it stays as it was.
+    """
+    patience = Patience(0.5)
+    for turn in range(1_000):
+        patience.answered(0.99 * patience.delay if turn % 4 == 0 else 0.02)
+        assert patience.delay == 0.5
+
+
+def test_patience_has_an_end() -> None:
+    """A bad hour, with answers after 25 s, leaves a client that still hedges.
+
+    Only who asked for more patience is given more, and who asked for none is given none.
+    """
+    for least, delay in ((0.5, PATIENCE_SECONDS_MAX), (60.0, 60.0), (0.0, 0.0)):
+        patience = Patience(least)
+        for _ in range(RECENT_ANSWERS):
+            patience.answered(25.0)
+        assert patience.delay == delay
+
+
+def test_no_node_has_itself_asked_without_a_pause() -> None:
+    """SCENARIOS G15: a liar says "come back in 1 ms" as often as it is asked."""
+    full = grpc.StatusCode.RESOURCE_EXHAUSTED
+    for said, kept in ((1, 50), (400, 400), (10**9, 60_000)):
+        told = failure(0, full, "full", retry_ms=said)
+        assert isinstance(told, Unavailable)
+        assert told.retry_ms == kept

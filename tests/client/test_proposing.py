@@ -7,7 +7,7 @@ import asyncio
 import grpc
 import pytest
 from client_parts import INSTANCE, SECONDS, client_tasks, until
-from pretend_cluster import TOPIC, at_first, gives, is_silent, pretend_cluster, says
+from pretend_cluster import TOPIC, PretendCluster, at_first, gives, is_silent, pretend_cluster, says
 
 from qbft.client import Conflict, DeadlineExceeded, Refused
 from qbft.core import InstanceId
@@ -116,6 +116,25 @@ async def test_a_conflict_names_the_first_digest() -> None:
         with pytest.raises(Conflict) as told:
             await client.propose(TOPIC, 17, b"x")
         assert told.value.first_digest == b"\xab" * 32
+
+
+async def test_a_server_with_all_its_calls_taken_is_asked_again() -> None:
+    """SCENARIOS G15: gRPC says no for a full server before the node can say when to come back."""
+    pretend = PretendCluster(1)
+    pretend.calls_max = 1
+    pretend.nodes[0].proposed = is_silent
+    await pretend.start()
+    try:
+        async with pretend.client() as client:
+            taking = asyncio.create_task(client.propose(TOPIC, 16, b"x"))
+            await until(lambda: pretend.nodes[0].calls)
+            with pytest.raises(DeadlineExceeded, match="limit exceeded"):
+                await client.get(TOPIC, 17, timeout=0.5)
+            taking.cancel()
+            assert (await client.get(TOPIC, 17)).value == b"value"
+            await asyncio.gather(taking, return_exceptions=True)
+    finally:
+        await pretend.stop()
 
 
 async def test_too_large_a_message_is_not_sent_again_and_again() -> None:

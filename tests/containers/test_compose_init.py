@@ -38,7 +38,7 @@ def _run(root: Path, tools: Path | None = None) -> subprocess.CompletedProcess[s
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
 
 

@@ -15,7 +15,7 @@ from qbft_server.chaos.clock import now
 from qbft_server.chaos.history import Conditions
 from qbft_server.chaos.witness import Witness
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("containers")]
 
 NODES = 4
 RATE = 10.0

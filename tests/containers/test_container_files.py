@@ -64,7 +64,8 @@ def test_each_node_mounts_its_own_volume_alone() -> None:
     """HARDENING W8: no container can reach the keys or votes of another."""
     for node in NODES:
         (volumes,) = re.findall(r"^    volumes: (.*)$", _service(f"node{node}"), flags=re.MULTILINE)
-        assert volumes == f'["cluster:/etc/qbft:ro", "node{node}:/var/lib/qbft"]'
+        own = f'"node{node}:/var/lib/qbft", "beside{node}:/run/qbft"'
+        assert volumes == f'["cluster:/etc/qbft:ro", {own}]'
 
 
 def test_ports_are_published_on_loopback_alone() -> None:
@@ -73,6 +74,7 @@ def test_ports_are_published_on_loopback_alone() -> None:
     assert published == [
         *(f"127.0.0.1:{7401 + 10 * node}:7401" for node in NODES),
         "127.0.0.1:9090:9090",
+        "127.0.0.1:3000:3000",
     ]
 
 

@@ -15,7 +15,7 @@ from containers.compose_project import ComposeProject
 from qbft.cluster import Cluster
 from qbft.verify import verify
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("containers")]
 
 TOPIC = "prices/btc"
 NODES = 4

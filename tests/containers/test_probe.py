@@ -33,7 +33,7 @@ def _command(node_file: Path, environment: Mapping[str, str]) -> subprocess.Comp
         check=False,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,8 @@ from qbft.core import (
 )
 from qbft.parity import Trace, read_traces
 from qbft.replica.guard import VoteGuard
-from qbft.sim.oracle import Oracle
+from qbft.replica.own_votes import VoteRounds
+from qbft.sim.oracle import Oracle, Violation
 from qbft.wire.shape import check_shape
 
 RECORDED = Path(__file__).parents[1] / "parity" / "reference-traces.jsonl.gz"
@@ -96,14 +97,18 @@ def own_votes(engine: Instance, effects: Iterable[Effect]) -> Iterator[OwnVote]:
 
 
 class Witness:
-    """What a node's guard and the oracle think of its votes, before the cut and after it."""
+    """What a node's guard and the oracle think of its votes, before the cut and after it.
 
-    def __init__(self, trace: Trace, before: Iterable[OwnVote]) -> None:
+    The guard of the life after the cut knows only the `kept` of those before.
+    """
+
+    def __init__(self, trace: Trace, before: Iterable[OwnVote], kept: Iterable[OwnVote]) -> None:
         self._oracle = Oracle(trace.nodes, [trace.process])
         self._guard = VoteGuard()
         self.votes = 0
         for own in before:
             self.signed(own.vote)
+        self._guard = VoteGuard(own.vote for own in kept)
 
     def signed(self, vote: Message) -> None:
         """Take a vote.
@@ -123,23 +128,26 @@ def resumed(life: Life, cut: int, *, backwards: bool = False) -> int:
     The earlier ones come in their order, or `backwards`: a network may do that too, and it shows
     what the same order hides, for in it an engine without any memory says the same again.
     An own vote loops back at once, as in a node; an own vote of the recorded life that the resumed
-    one has not cast does not exist, so that what is or carries it does not arrive. Returns how many
-    votes the resumed engine cast.
+    one has not cast does not exist, so that what is or carries it does not arrive. Of the votes
+    before the cut the journal has kept the current ones (docs/adr/012), and the engine is the same
+    as with all of them. Returns how many votes the resumed engine cast.
 
     Raises:
-        Violation: oracle I5, I6 or I7.
+        Violation: oracle I5, I6 or I7, or what the journal let go of was needed.
         InvariantViolation: the guard refuses a vote.
     """
     trace = life.trace
     before = [own for led_to in life.votes[:cut] for own in led_to]
-    witness = Witness(trace, before)
+    kept = journaled(before)
+    witness = Witness(trace, before, kept)
     cast = {own.vote.stripped() for own in before}
     known = witness.votes
     inputs = [given.value for given in life.events[:cut] if isinstance(given, InputValue)]
     input_: Value | None = inputs[0] if inputs else None
-    engine, effects = Instance.resume(
-        trace.definition(), trace.instance, trace.process, before, input_
-    )
+    engine, effects = resume(trace, kept, input_)
+    with_all, effects_with_all = resume(trace, before, input_)
+    if effects != effects_with_all or memory(engine) != memory(with_all):
+        raise Violation(f"{trace.instance}: the journal let go of a vote that `resume` needs")
     _loop_back(engine, effects, witness, cast)
     again = [given for given in life.events[:cut] if isinstance(given, Message)]
     if backwards:
@@ -151,6 +159,34 @@ def resumed(life: Life, cut: int, *, backwards: bool = False) -> int:
             continue
         _loop_back(engine, engine.step(given), witness, cast)
     return witness.votes - known
+
+
+def journaled(cast: Sequence[OwnVote]) -> list[OwnVote]:
+    """What a journal still has of these votes, which were cast in this order."""
+    rounds = VoteRounds(own.vote for own in cast)
+    return [own for own in cast if rounds.is_current(own.vote.type, own.vote.round)]
+
+
+def resume(
+    trace: Trace, votes: Sequence[OwnVote], input_: Value | None
+) -> tuple[Instance, tuple[Effect, ...]]:
+    """Resume the engine of a recorded life from these votes."""
+    return Instance.resume(trace.definition(), trace.instance, trace.process, votes, input_)
+
+
+def memory(engine: Instance) -> tuple[object, ...]:
+    """All that a resumed engine remembers."""
+    return (
+        engine.round,
+        engine.prepared_round,
+        engine.prepared_value,
+        engine.prepared_justification,
+        engine.decision,
+        engine._input,
+        engine._fired,
+        engine._waiting_proof,
+        engine.heard_from(engine._process),
+    )
 
 
 def _loop_back(

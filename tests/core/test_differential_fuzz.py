@@ -91,6 +91,7 @@ MUTANTS: dict[str, tuple[object, str, Callable[..., object]]] = {
 }
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_the_fuzz_finds_each_mistake(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """REFERENCE section 3: each passes some traces; a fuzz that misses them shows nothing."""

@@ -24,6 +24,7 @@ def paper() -> ModuleType:
     return module
 
 
+@pytest.mark.pure
 def test_the_page_is_fresh(paper: ModuleType) -> None:
     """Code, tests and traces are as it says; else run `python docs/paper_page.py`."""
     assert paper.main(["--check"]) == 0
@@ -37,6 +38,7 @@ def test_each_rule_has_its_test(paper: ModuleType) -> None:
         assert f"::test_rule_{number:02}_" in named[0]
 
 
+@pytest.mark.pure
 def test_each_cited_line_is_cited_where_the_page_says(paper: ModuleType) -> None:
     """STYLE: a rule's docstring begins with its line of the paper."""
     functions = paper.functions_of_core()

@@ -150,6 +150,7 @@ def half_way(nodes: int, *votes: Message) -> Instance:
     return engine
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize("vote", [prepare, commit])
 def test_a_vote_costs_the_same_among_4_and_among_100(vote: object) -> None:
     """DESIGN, cost: counted in instructions, for a vote that is not yet enough."""
@@ -159,11 +160,13 @@ def test_a_vote_costs_the_same_among_4_and_among_100(vote: object) -> None:
     assert small == large
 
 
+@pytest.mark.pure
 def test_a_first_proposal_costs_the_same_among_4_and_among_100() -> None:
     """DESIGN, cost: a round-1 PRE-PREPARE."""
     assert opcodes(half_way(4), propose(A)) == opcodes(half_way(100), propose(A))
 
 
+@pytest.mark.pure
 def test_a_proven_round_change_costs_what_it_carries() -> None:
     """REFERENCE section 3: a walk of the log would cost n times as much, seconds among 100."""
 

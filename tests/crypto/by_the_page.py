@@ -53,6 +53,31 @@ def proposal_payload(cluster: bytes, topic: str, height: int, digest: bytes) -> 
     return fields(b"qbft/proposal/v1", cluster, topic.encode(), u64(height), digest)
 
 
+def seal(successor: bytes, default: int, first_heights: tuple[tuple[str, int], ...]) -> bytes:
+    """Page, "Seals"."""
+    parts = [b"qbft/seal/v1", successor, u64(default)]
+    for topic, height in first_heights:
+        parts += [topic.encode(), u64(height)]
+    return fields(*parts)
+
+
+def entry_payload(cluster: bytes, topic: str, entry: dict[str, Any]) -> bytes:
+    """Page, "Entries of ordered topics": what the author signs."""
+    digest = value_digest(bytes.fromhex(entry["value"]))
+    name = bytes.fromhex(entry["request_id"])
+    return fields(b"qbft/entry/v1", cluster, topic.encode(), name, u64(entry["until"]), digest)
+
+
+def entries(batch: list[dict[str, Any]]) -> bytes:
+    """Page, "Entries of ordered topics": the value that is decided."""
+    parts = [b"qbft/entries/v1"]
+    for entry in batch:
+        parts += [bytes.fromhex(entry["request_id"]), bytes.fromhex(entry["value"])]
+        parts += [u64(entry["until"]), bytes.fromhex(entry["author"])]
+        parts += [bytes.fromhex(entry["signature"])]
+    return fields(*parts)
+
+
 def vote_bytes(cluster: bytes, vote: dict[str, Any]) -> bytes:
     """Page, "Canonical vote"; digests are given in hexadecimal, empty for none."""
     return fields(
@@ -131,17 +156,45 @@ def is_certificate_valid(cluster: dict[str, Any], certificate: dict[str, Any]) -
             "prepared_round": 0,
             "prepared_digest": "",
         }
-        path = [bytes.fromhex(beside) for beside in commit["path"]]
-        hash_ = leaf(vote_bytes(identity, vote))
-        top = root_by_path(hash_, commit["index"], commit["size"], path)
-        if top is None or not 1 <= commit["size"] <= 256:
-            return False
-        store_id = bytes.fromhex(commit["store_id"])
-        payload = batch_payload(
-            identity, last, store_id, commit["sequence"], size=commit["size"], top=top
-        )
-        try:
-            VerifyKey(keys[last]).verify(payload, bytes.fromhex(commit["signature"]))
-        except BadSignatureError:
+        if not _is_signed(identity, keys, {**commit, **vote}):
             return False
     return 3 * len(certificate["commits"]) >= 2 * len(keys)
+
+
+def is_evidence_valid(cluster: dict[str, Any], evidence: dict[str, Any]) -> bool:
+    """Page, "Verifying evidence", step by step."""
+    first, second = evidence["first"], evidence["second"]
+    if any(first[name] != second[name] for name in ("topic", "height", "source")):
+        return False
+    if not _contradict(first, second) and not _contradict(second, first):
+        return False
+    keys = [bytes.fromhex(key) for key in cluster["vote_keys"]]
+    identity = cluster_id(cluster["name"], cluster["epoch"], keys)
+    return all(_is_signed(identity, keys, vote) for vote in (first, second))
+
+
+def _contradict(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    if one["type"] == other["type"]:
+        said = ("digest", "prepared_round", "prepared_digest")
+        return one["round"] == other["round"] and any(one[name] != other[name] for name in said)
+    if (one["type"], other["type"]) != (3, 4) or one["round"] >= other["round"]:
+        return False
+    if other["prepared_round"] == one["round"]:
+        return other["prepared_digest"] != one["digest"]
+    return other["prepared_round"] < one["round"]
+
+
+def _is_signed(identity: bytes, keys: list[bytes], vote: dict[str, Any]) -> bool:
+    path = [bytes.fromhex(beside) for beside in vote["path"]]
+    top = root_by_path(leaf(vote_bytes(identity, vote)), vote["index"], vote["size"], path)
+    if top is None or not 1 <= vote["size"] <= 256 or not 0 <= vote["source"] < len(keys):
+        return False
+    store_id = bytes.fromhex(vote["store_id"])
+    payload = batch_payload(
+        identity, vote["source"], store_id, vote["sequence"], size=vote["size"], top=top
+    )
+    try:
+        VerifyKey(keys[vote["source"]]).verify(payload, bytes.fromhex(vote["signature"]))
+    except BadSignatureError:
+        return False
+    return True

@@ -21,7 +21,7 @@ from qbft_server.local import LocalCluster
 
 TOPIC = "crash"
 FAST = {"QBFT_TIMER__FIRST_ROUND_MS": "400", "QBFT_LOG__LEVEL": "warning"}
-SECONDS = 40.0
+SECONDS = 120.0
 
 
 def kill_at(label: str, kind: str, nth: int = 1) -> dict[str, str]:

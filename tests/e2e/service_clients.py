@@ -15,7 +15,7 @@ from qbft.wire.v1 import messages_pb2 as messages
 from qbft.wire.v1.decision_pb2_grpc import DecisionServiceStub
 from qbft_server.local import LocalCluster
 
-SECONDS = 30.0
+SECONDS = 120.0
 """The deadline of whatever must happen in an end-to-end test."""
 
 QUIET = {"QBFT_LOG__LEVEL": "warning"}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import grpc
@@ -14,14 +16,18 @@ from e2e.crash_cluster import (
     SECONDS,
     TOPIC,
     cluster_with_faults,
+    data_of,
     decided_everywhere,
     has_decided,
     stop_and_audit,
+    votes_so_far,
 )
+from e2e.journal_audit import read_journal
 from e2e.service_clients import proposal, question, stub_of
 from grpc import aio
 
 from qbft.client import BelowMark, Client
+from qbft.records import StandingRecord
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.local import LocalCluster
 
@@ -131,6 +137,48 @@ async def _propose(client: Client, heights: range) -> None:
         await client.propose(TOPIC, height, b"%d" % height, timeout=SECONDS)
 
 
+async def test_what_the_others_have_let_go_is_over_for_all(tmp_path: Path) -> None:
+    """SCENARIOS K24, K28: three nodes keep little, one keeps all, and then loses its disk.
+
+    A client that proposes below the three marks at the one is told where they are. As a node
+    without its votes it learns them before it votes again, so that it is never led to vote there.
+    """
+    others = [node for node in range(4) if node != VICTIM]
+    async with cluster_with_faults(tmp_path, dict.fromkeys(others, KEEP_THREE)) as cluster:
+        async with Client(cluster.cluster) as client:
+            await _propose(client, range(100, 110))
+        for node in others:
+            await until_mark(cluster, node, 107)
+        async with stub_of(cluster, VICTIM) as stub:
+            with pytest.raises(aio.AioRpcError) as refused:
+                await stub.Propose(proposal(TOPIC, 5, b"late"), timeout=SECONDS)
+        assert refused.value.code() is grpc.StatusCode.OUT_OF_RANGE
+        assert "from height 107 on" in str(refused.value.details())
+        assert await has_decided(cluster, VICTIM, 100) == b"100"
+        await cluster.kill(VICTIM)
+        shutil.rmtree(data_of(cluster, VICTIM))
+        code, said = await qbft("init", "--replace", cluster.directory / f"node-{VICTIM}/node.toml")
+        assert code == 0, said
+        await cluster.start(VICTIM)
+        await cluster.wait_until_ready()
+        async with Client(cluster.cluster) as client:
+            for height in count(110):
+                await client.propose(TOPIC, height, b"%d" % height, timeout=SECONDS)
+                if votes_so_far(cluster, VICTIM):
+                    break
+        assert await decided_everywhere(cluster, height) == {b"%d" % height}
+        async with stub_of(cluster, VICTIM) as stub:
+            with pytest.raises(aio.AioRpcError) as kept_out:
+                await stub.Propose(proposal(TOPIC, 6, b"led astray"), timeout=SECONDS)
+        assert kept_out.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert f"does not vote in {TOPIC}/6" in str(kept_out.value.details())
+        audited = await stop_and_audit(cluster)
+        assert min(vote.instance.height for vote in audited[VICTIM]) >= 107
+        records = read_journal(cluster.directory, cluster.cluster, VICTIM)
+        standing = [record for record in records if isinstance(record, StandingRecord)][-1]
+        assert (standing.lost, standing.floors) == (False, ((TOPIC, 107),))
+
+
 async def test_a_backup_that_proves_nothing_is_refused(tmp_path: Path) -> None:
     """Of another cluster, changed, or no backup at all: nothing of it is taken."""
     file = tmp_path / "decisions.sqlite3"
@@ -143,6 +191,7 @@ async def test_a_backup_that_proves_nothing_is_refused(tmp_path: Path) -> None:
         code, said = await qbft("backup", cluster.directory / "node-0" / "node.toml", file)
         assert (code, "2" in said) == (0, True), said
         assert (await qbft("backup", cluster.directory / "node-0" / "node.toml", file))[0] == 5
+        await a_changed_value_is_not_backed_up(cluster, tmp_path / "changed.sqlite3")
         node_file = cluster.directory / f"node-{VICTIM}" / "node.toml"
         assert (await qbft("init", "--replace", node_file))[0] == 0
         forged = tmp_path / "forged.sqlite3"
@@ -153,7 +202,18 @@ async def test_a_backup_that_proves_nothing_is_refused(tmp_path: Path) -> None:
             code, said = await qbft("restore", node_file, wrong)
             assert code != 0
             assert "Traceback" not in said, said
-        other = LocalCluster.create(tmp_path / "other", environment=FAST)
-        code, said = await qbft("restore", other.directory / "node-0" / "node.toml", file)
+        async with LocalCluster.create(tmp_path / "other", environment=FAST) as other:
+            code, said = await qbft("restore", other.directory / "node-0" / "node.toml", file)
         assert (code, "of another cluster" in said) == (5, True), said
         assert (await qbft("restore", node_file, file))[0] == 0
+
+
+async def a_changed_value_is_not_backed_up(cluster: LocalCluster, file: Path) -> None:
+    """A disk changes a byte of a value, and nothing else notices; no file is left."""
+    table = cluster.data(1) / "decisions.sqlite3"
+    table.write_bytes(table.read_bytes().replace(b"precious", b"pressing"))
+    code, said = await qbft("backup", cluster.directory / "node-1" / "node.toml", file)
+    assert (code, f"{TOPIC}/1: the value is not the one that was decided" in said) == (1, True), (
+        said
+    )
+    assert not file.exists()  # noqa: ASYNC240 - a test has the time

@@ -47,7 +47,7 @@ def footprint(cluster: LocalCluster) -> Footprint:
     fields = dict(line.split(":", 1) for line in status.splitlines())
     with (cluster.directory / "node-0" / "node.toml").open("rb") as file:
         admin = tomllib.load(file)["listen"]["admin"]
-    with urllib.request.urlopen(f"http://{admin}/metrics", timeout=10) as reply:
+    with urllib.request.urlopen(f"http://{admin}/metrics", timeout=60) as reply:
         text = reply.read().decode()
     tasks = [
         sample.value

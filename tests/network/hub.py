@@ -1,4 +1,4 @@
-"""A network between hosts of one machine, packet by packet: delay, loss, cuts, partitions.
+"""A network between hosts of one machine, packet by packet: delay, loss, copies, cuts, partitions.
 
 A host is a network namespace with one TUN device; a thread of the test process carries IPv4 packets
 between them. Needs CAP_NET_ADMIN and /dev/net/tun, and namespaces of its own, so that nothing is
@@ -28,11 +28,18 @@ _PACKETS_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One direction between two hosts; times in seconds, loss from 0 to 1."""
+    """One direction between two hosts; times in seconds, loss from 0 to 1.
+
+    Each copy of a packet is lost or delayed by itself: with jitter they overtake one another. What
+    is held arrives when the hub is told to let it go, whatever has become of the link.
+    """
 
     delay: float = 0.0
+    jitter: float = 0.0
+    copies: int = 1
     loss: float = 0.0
     is_up: bool = True
+    is_held: bool = False
 
 
 def address_of(host: int) -> str:
@@ -48,6 +55,7 @@ class Hub:
         self._devices: dict[int, int] = {}
         self._links: dict[tuple[int, int], Link] = {}
         self._is_stopping = False
+        self._letting_go = threading.Event()
         self._thread = threading.Thread(target=self._carry, daemon=True)
 
     def add_host(self, host: int, pid: int) -> None:
@@ -92,28 +100,50 @@ class Hub:
         """Make all links perfect again."""
         self._links = {}
 
+    def let_go(self) -> None:
+        """Deliver what was held, and nothing that is sent from now on."""
+        self._letting_go.set()
+
     def _carry(self) -> None:
         host_of = {device: host for host, device in self._devices.items()}
         poll = select.epoll()
         for device in host_of:
             poll.register(device, select.EPOLLIN)
         in_flight: list[tuple[float, int, int, bytes]] = []
+        held: list[tuple[float, int, int, bytes]] = []
         count = 0
         while not self._is_stopping:
+            if self._letting_go.is_set():
+                self._letting_go.clear()
+                in_flight += held
+                heapq.heapify(in_flight)
+                held = []
             wait = in_flight[0][0] - time.monotonic() if in_flight else 0.1
             for device, _ in poll.poll(min(max(wait, 0.0), 0.1)):
                 for packet in _packets(device):
                     source, to = host_of[device], packet[19]
                     link = self._links.get((source, to), Link())
-                    if to in self._devices and link.is_up and self._random.random() >= link.loss:
-                        count += 1
-                        due = time.monotonic() + link.delay
-                        heapq.heappush(in_flight, (due, count, to, packet))
+                    if link.is_held:
+                        held.append((0.0, len(held), to, packet))
+                    elif to in self._devices and link.is_up:
+                        for delay in self._delays(link):
+                            count += 1
+                            due = time.monotonic() + delay
+                            heapq.heappush(in_flight, (due, count, to, packet))
             while in_flight and in_flight[0][0] <= time.monotonic():
                 _, _, to, packet = heapq.heappop(in_flight)
-                with contextlib.suppress(OSError):  # the host has no room: packets may get lost
-                    os.write(self._devices[to], packet)
+                self._deliver(to, packet)
         poll.close()
+
+    def _delays(self, link: Link) -> Iterable[float]:
+        """Of the copies of a packet that are not lost."""
+        for _ in range(link.copies):
+            if self._random.random() >= link.loss:
+                yield link.delay + self._random.uniform(0, link.jitter)
+
+    def _deliver(self, to: int, packet: bytes) -> None:
+        with contextlib.suppress(OSError):  # the host has no room: packets may get lost
+            os.write(self._devices[to], packet)
 
 
 def _packets(device: int) -> Iterable[bytes]:

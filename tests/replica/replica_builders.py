@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
@@ -10,9 +11,18 @@ from qbft.crypto.certificate import Certificate
 from qbft.crypto.proposal import Proposal
 from qbft.crypto.signing import BatchHeader
 from qbft.replica.authenticator import Authenticator
+from qbft.replica.epoch import Epoch
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.observer import Observer
 from qbft.replica.policy import Policies, open_to_all
-from qbft.replica.protocols import Application, Record, VoteRecord
+from qbft.replica.protocols import (
+    Application,
+    OwnInput,
+    Record,
+    StandingRecord,
+    ValueSource,
+    VoteRecord,
+)
 from qbft.replica.replica import Replica
 from qbft.replica.turn import Turn
 from qbft.sim.authenticator import SimAuthenticator, SimSignature
@@ -134,6 +144,13 @@ def new_disk(index: int = 0) -> SimDisk:
     return SimDisk(bytes([index]) * 16, lambda label, records: None)
 
 
+def replaced_disk(index: int) -> SimDisk:
+    """A disk of `qbft init --replace`."""
+    disk = new_disk(index)
+    run_now(disk.commit([StandingRecord(lost=True)]))
+    return disk
+
+
 class Rig:
     """One replica, validator `index`, driven turn by turn without a loop.
 
@@ -148,10 +165,14 @@ class Rig:
         *,
         limits: ReplicaLimits | None = None,
         application: Application | None = None,
+        source: ValueSource | None = None,
+        own_input: OwnInput | None = None,
         policies: Policies = open_to_all,
+        epoch: Epoch | None = None,
         timers: TimerPolicy | None = None,
         disk: SimDisk | None = None,
         authenticator: Authenticator | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.index = index
         self.now = 0
@@ -167,10 +188,14 @@ class Rig:
             store=self.disk,
             timers=timers or exponential(FIRST_ROUND_MS, 60_000),
             policies=policies,
+            epoch=epoch,
             application=application,
+            source=source,
+            own_input=own_input,
             limits=limits,
             reject=lambda reason, peer: self.rejected.append((reason, peer)),
             tell=self.told.append,
+            observer=observer,
         )
 
     def receive(self, peer: int, frame: Frame | None = None, **parts: Any) -> Turn:
@@ -215,6 +240,26 @@ class Rig:
         """Let an own client propose and end the turn; needs a running loop."""
         self.replica.propose(what, self.now)
         return self.turn()
+
+
+def lost_rig(nodes: int = 4, **options: Any) -> Rig:
+    """Validator 1 after its disk was replaced, linked to all."""
+    rig = Rig(1, nodes, disk=replaced_disk(1), **options)
+    rig.replica.recover(0)
+    for peer in range(nodes):
+        if peer != 1:
+            rig.replica.link_up(peer, 0)
+    rig.turn()
+    return rig
+
+
+async def work(rig: Rig) -> None:
+    """Run what the replica waits for to its end, and take a turn."""
+    jobs = [job for turn in rig.turns for job in turn.work]
+    for turn in rig.turns:
+        turn.work.clear()
+    await asyncio.gather(*(job() for job in jobs))
+    rig.turn()
 
 
 def signed_by(turns: Turn | Sequence[Turn]) -> list[Message]:

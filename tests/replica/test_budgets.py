@@ -48,6 +48,7 @@ def opened_rig(index: int = 1, **limits: int) -> Rig:
 # --- accounts -------------------------------------------------------------------------------------
 
 
+@pytest.mark.bites("kept_bytes_per_peer_max")
 def test_whoever_sends_pays_and_gets_it_back() -> None:
     """Everything comes back when an instance closes, so that no budget leaks away."""
     paid, accounts = tab(2, 3, bytes_max=100)
@@ -86,6 +87,7 @@ def equivocations(source: int, count: int) -> list[Message]:
     return [vote(PREPARE, source, proposal(b"x%d" % number)) for number in range(count)]
 
 
+@pytest.mark.bites("seen_votes_per_source_max")
 def test_a_liars_equivocations_do_not_use_up_others_deliveries() -> None:
     """DESIGN, late nodes: re-entry is bounded per source, not for all together."""
     rig = opened_rig(seen_votes_per_source_max=8)
@@ -241,6 +243,7 @@ def test_what_a_liars_votes_occupy_in_a_log_is_paid_for() -> None:
     assert 30 in opened.lacking
 
 
+@pytest.mark.bites("fifo_messages_max")
 def test_a_long_lived_instance_pays_only_for_what_its_log_holds() -> None:
     """REFERENCE rule 14: of each source the oldest goes, and its sender gets it back."""
     rig = opened_rig()
@@ -326,6 +329,7 @@ def test_an_unjustified_vote_of_a_later_round_is_not_kept() -> None:
     assert len(opened._later) == 1
 
 
+@pytest.mark.bites("later_votes_per_source_max")
 def test_the_lowest_rounds_make_way() -> None:
     """A replay of old future votes does not push out the newest (U9)."""
     paid, accounts = tab(2)
@@ -349,6 +353,7 @@ def test_later_votes_are_given_by_source() -> None:
 # --- values ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.bites("unsolicited_values_per_peer_max")
 def test_a_liar_cannot_keep_the_leaders_value_out() -> None:
     """On an open prefix a liar's many values never fill the place of one that is waited for."""
     rig = Rig(1)
@@ -408,6 +413,7 @@ def test_copies_from_a_liar_do_not_fill_the_places_of_an_honest_sender() -> None
     assert len(room) == 0
 
 
+@pytest.mark.bites("waiting_per_source_max")
 def test_the_newest_rounds_wait() -> None:
     """An honest source's later messages supersede its earlier ones."""
     room = WaitingRoom(tab(2)[0], 2)
@@ -480,6 +486,7 @@ def test_a_source_counts_once_for_a_value() -> None:
     assert collector.quorum_outside(1) == ()
 
 
+@pytest.mark.bites("commits_per_source_max")
 def test_old_commits_do_not_push_out_fresh_ones() -> None:
     """C13: of one source the lowest rounds make way, in whatever order they come."""
     collector = CommitCollector(3)
@@ -540,6 +547,7 @@ def test_honest_work_is_no_waste() -> None:
     assert len(rig.replica._held) == 200
 
 
+@pytest.mark.bites("opened_bytes_burst_max")
 def test_what_one_peer_opens_is_paced() -> None:
     """DESIGN, bounds: opens are budgeted per peer; the rest is asked for, and comes later."""
     rig = Rig(1, limits=ReplicaLimits(opened_bytes_burst_max=50_000, opened_bytes_per_ms=10))

@@ -131,6 +131,29 @@ def test_a_lost_page_is_asked_for_again() -> None:
     assert wanted(rig.wait(1_500), 0) == [0, 1, 2]
 
 
+def test_the_answer_to_a_request_that_was_made_again_ends_no_reading() -> None:
+    """U3: a slow peer answers both; what it has beyond them is read all the same (chaos)."""
+    rig = reading_rig(0)
+    slow = rig.wait(3_000)
+    assert requests(slow, 0)[-1] == 0, "asked again"
+    rig.receive(0, feed_page=FeedPage(3, 6, ids(0, 1, 2)))
+    assert requests([give(rig, 0, 0, 1, 2), *rig.wait(1)], 0) == [3]
+    rig.receive(0, feed_page=FeedPage(3, 6, ids(0, 1, 2)))
+    assert wanted(rig.receive(0, feed_page=FeedPage(6, 6, ids(3, 4, 5))), 0) == [3, 4, 5]
+
+
+def test_the_end_that_a_late_answer_tells_is_read_up_to() -> None:
+    """U3: the late one was made when less was decided; the true answer comes unasked for then."""
+    rig = reading_rig(0)
+    rig.wait(3_000)
+    rig.receive(0, feed_page=FeedPage(3, 3, ids(0, 1, 2)))
+    give(rig, 0, 0, 1, 2)
+    rig.receive(0, feed_page=FeedPage(6, 6, ids(3, 4, 5)))
+    turns = rig.wait(3_000)
+    assert requests(turns, 0)[-1] == 3
+    assert wanted(rig.receive(0, feed_page=FeedPage(6, 6, ids(3, 4, 5))), 0) == [3, 4, 5]
+
+
 def test_a_liar_that_cannot_prove_what_it_names_delays_nobody_else() -> None:
     """Its ids are asked of others who name them too, in turn, however early it spoke."""
     rig = reading_rig(0, 2)
@@ -142,6 +165,7 @@ def test_a_liar_that_cannot_prove_what_it_names_delays_nobody_else() -> None:
     assert rig.disk.end == 3
 
 
+@pytest.mark.bites("feed_asks_max")
 def test_a_liars_own_feed_is_read_on_after_a_while() -> None:
     """What it never proves is passed over, so that the rest of its feed is not lost to it."""
     rig = reading_rig(0)
@@ -204,12 +228,14 @@ def test_a_page_that_makes_no_sense_is_counted(page: FeedPage) -> None:
     assert wanted(turn, 0) == []
 
 
-def test_a_page_nobody_asked_for_is_ignored() -> None:
-    """So that a peer cannot make this node remember what it likes."""
+def test_of_a_page_nobody_asked_for_only_the_end_is_remembered() -> None:
+    """So that a peer cannot make this node remember what it likes; it is asked once a tick."""
     rig = Rig(1, limits=LIMITS)
-    for _ in range(100):
-        turn = rig.receive(0, feed_page=FeedPage(3, 3, ids(0, 1, 2)))
-        assert turn.frames == []
+    first = rig.receive(0, feed_page=FeedPage(3, 3, ids(0, 1, 2)))
+    assert wanted(first, 0) == []
+    turns = [rig.receive(0, feed_page=FeedPage(3, end, ())) for end in range(3, 103)]
+    assert wanted(turns, 0) == []
+    assert len(requests([first, *turns], 0)) <= 2
 
 
 def test_empty_pages_without_end_go_at_a_tick_each() -> None:

@@ -83,6 +83,7 @@ def test_anything_else_is_answered_by_the_certificate(name: str, *, recent: bool
         assert {to for to, _ in turn.frames} == {3}
 
 
+@pytest.mark.bites("answer_burst_max")
 def test_a_peer_is_served_for_ever_but_paced() -> None:
     """SCENARIOS K20, D3: a token bucket by time, never a lifetime cap: 1 per 200 ms, burst 4."""
     rig = decided_rig()
@@ -118,6 +119,7 @@ def test_a_silent_peer_gets_one_certificate() -> None:
     assert not any(turn.frames for turn in rig.wait(10_000))
 
 
+@pytest.mark.bites("late_burst_max")
 def test_certificates_for_silent_peers_are_paced() -> None:
     """U1 under load: where all are late because all are busy, the telling must not add to it.
 
@@ -268,6 +270,7 @@ def test_a_forged_contradiction_does_not_stop_the_node() -> None:
     assert rig.rejected == [("bad_certificate", 3)]
 
 
+@pytest.mark.bites("bare_certificates_per_peer_max")
 def test_bare_certificates_are_paid_by_whoever_gives_them() -> None:
     """DESIGN, bounds: one peer's certificates without bytes leave room for another's."""
     rig = Rig(1, limits=ReplicaLimits(bare_certificates_per_peer_max=2))

@@ -214,6 +214,7 @@ async def test_a_large_batch_is_taken_in_slices_with_timers_in_between() -> None
     await end(task)
 
 
+@pytest.mark.bites("pending_frames_max")
 async def test_so_many_frames_wait_and_the_rest_stays_at_its_links() -> None:
     """DESIGN, bounds: what a saturated machine cannot take is not fetched without end."""
     diary = Diary()
@@ -347,6 +348,27 @@ async def test_cancelling_at_any_point_leaves_nothing_behind(steps: int) -> None
     assert diary.events == events
 
 
+async def test_how_long_a_due_timer_waited_is_told() -> None:
+    """DESIGN, async: a due timer waits at most 50 ms, so that has to be known of every turn.
+
+    One that falls due while the driver rests waits for nothing; one that falls due during a commit
+    of 70 ms waits for its end.
+    """
+    diary, told = Diary(), list[float]()
+    driver = Driver(diary, Links(diary), diary, told.append)
+    diary.due = [now_ms() + 10]
+    task = asyncio.create_task(driver.run())
+    await asyncio.sleep(0.05)
+    assert max(told) < 0.001
+    diary.commit_ms = 70
+    diary.records = [RECORD]
+    diary.due = [now_ms() + 5]
+    driver.wake()
+    await asyncio.sleep(1)
+    assert max(told) == pytest.approx(0.07)
+    await end(task)
+
+
 async def test_cancelling_a_replica_with_checks_leaves_nothing_behind() -> None:
     """The same with the shipped machine: checks that were begun, and one that never was."""
 
@@ -386,6 +408,7 @@ def has_more(rig: Rig) -> bool:
     return due is not None and due <= rig.now
 
 
+@pytest.mark.bites("turn_work_max")
 def test_one_frame_is_taken_in_over_several_turns() -> None:
     """DESIGN, async: a frame of 256 votes, each with proofs, must not hold up a due timer.
 
@@ -435,6 +458,7 @@ def test_a_costly_frame_delays_its_sender_and_not_the_others() -> None:
     assert has_more(rig)
 
 
+@pytest.mark.bites("waiting_work_per_peer_max")
 def test_what_one_peer_may_have_waiting_is_bounded() -> None:
     """Bounds: the rest is dropped and counted; an honest sender sends it again (U5)."""
     rig = Rig(1, limits=ReplicaLimits(turn_work_max=10, waiting_work_per_peer_max=300))
@@ -446,6 +470,7 @@ def test_what_one_peer_may_have_waiting_is_bounded() -> None:
     assert len(rig.rejected) == 8
 
 
+@pytest.mark.bites("waiting_bytes_per_peer_max")
 def test_what_one_peer_may_have_waiting_is_bounded_in_bytes() -> None:
     """Bounds: large values are cheap to take in, so that their bytes are counted too."""
     rig = Rig(1, limits=ReplicaLimits(turn_work_max=10))
@@ -458,6 +483,7 @@ def test_what_one_peer_may_have_waiting_is_bounded_in_bytes() -> None:
     assert rig.replica._intake._waiting == {}
 
 
+@pytest.mark.bites("turn_timers_max")
 def test_many_timers_expire_over_several_turns() -> None:
     """Ten thousand instances that stall together must not make one turn of a second."""
     rig = Rig(1, limits=ReplicaLimits(turn_timers_max=16))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from replica_builders import (
     COMMIT,
     PP,
@@ -67,6 +68,7 @@ def test_a_replayed_vote_takes_no_second_place() -> None:
     assert len(buffers) == 1
 
 
+@pytest.mark.bites("held_votes_per_peer_max")
 def test_the_oldest_of_the_same_sender_goes_and_is_remembered() -> None:
     """On opening an instance of which held votes were dropped they are asked for."""
     buffers = held()
@@ -81,6 +83,7 @@ def test_the_oldest_of_the_same_sender_goes_and_is_remembered() -> None:
     assert not buffers.has_missed
 
 
+@pytest.mark.bites("missed_instances_per_peer_max")
 def test_forgotten_drops_are_asked_for_everywhere_until_the_link_is_new() -> None:
     """The memory of drops is bounded; what it forgot is asked for at every opening."""
     buffers = held(missed_instances_per_peer_max=1)
@@ -91,6 +94,7 @@ def test_forgotten_drops_are_asked_for_everywhere_until_the_link_is_new() -> Non
     assert buffers.drain_missed(instance(77)) == []
 
 
+@pytest.mark.bites("held_bytes_per_peer_max")
 def test_justifications_count_in_bytes() -> None:
     """DESIGN, bounds: in counts and bytes. A ROUND-CHANGE with its PREPAREs occupies more."""
     change = round_change(2, 2, prepared=V)
@@ -121,6 +125,7 @@ def test_dropping_keeps_the_counts_right() -> None:
     assert len(buffers) == 0
 
 
+@pytest.mark.bites("held_work_at_open_max")
 def test_what_liars_had_held_is_taken_in_over_several_turns() -> None:
     """DESIGN, async: ten liars' held ROUND-CHANGEs must not make the opening a turn of a second.
 

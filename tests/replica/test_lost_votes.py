@@ -15,25 +15,27 @@ from replica_builders import (
     instance,
     kinds,
     link_all,
-    new_disk,
+    lost_rig,
     own_section,
     proposal,
     records_of,
     round_change,
-    run_now,
     sent_to,
     vote,
     votes,
 )
 
-from qbft.core import InstanceId
+from qbft.core import InstanceId, Message
+from qbft.crypto.proposal import Proposal
 from qbft.errors import JournalError
 from qbft.records import QuarantineRecord, Standing, StandingRecord
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.lost_votes import BEYOND_HELP, TWO_OF_ONE_KEY, VOTES_AGAIN, WITHOUT_VOTES
 from qbft.replica.policy import TopicPolicy
+from qbft.sim.authenticator import SimSignature
 from qbft.sim.disk import SimDisk
 from qbft.transport import FeedPage, Frame, Memory
+from qbft.wire import encode_frame
 
 V, W = proposal(b"v"), proposal(b"w", 4)
 
@@ -53,24 +55,6 @@ class UnvotedDisk(SimDisk):
 def unvoted_disk(index: int) -> UnvotedDisk:
     """Such a disk."""
     return UnvotedDisk(bytes([index]) * 16, lambda label, records: None)
-
-
-def replaced_disk(index: int) -> SimDisk:
-    """A disk of `qbft init --replace`."""
-    disk = new_disk(index)
-    run_now(disk.commit([StandingRecord(lost=True)]))
-    return disk
-
-
-def lost_rig(nodes: int = 4, **options: Any) -> Rig:
-    """Validator 1 after its disk was replaced, linked to all."""
-    rig = Rig(1, nodes, disk=replaced_disk(1), **options)
-    rig.replica.recover(0)
-    for peer in range(nodes):
-        if peer != 1:
-            rig.replica.link_up(peer, 0)
-    rig.turn()
-    return rig
 
 
 def page(after: int = 0, next_: int = 0, **changes: Any) -> Memory:
@@ -152,6 +136,25 @@ def test_it_never_votes_in_what_it_was_told_of() -> None:
     assert life.disk.get(V.instance).value == b"v"
 
 
+def test_it_asks_how_it_was_decided_where_it_does_not_vote() -> None:
+    """K24: its peers may decide with its lost vote, and then think that it needs no certificate.
+
+    Found by the swarm (seed 2256: I9). Each of them is asked in turn, until it is decided.
+    """
+    rig = lost_rig()
+    rig.receive(0, Frame(memory=page(), proposals=(V,)))
+    rig.receive(2, Frame(memory=page()))
+    assert is_voting(rig)
+    for life in (rig, rig.restart()):
+        asked = life.wait(10_000)
+        assert all(V.instance in sent_to(asked, peer, "wanted_decisions") for peer in (0, 2, 3))
+    life.receive(0, certificates=(certificate(V, (0, 2, 3)),), proposals=(V,))
+    life.wait(2_000)
+    assert life.disk.get(V.instance).value == b"v"
+    later = life.wait(10_000)
+    assert not any(sent_to(later, peer, "wanted_decisions") for peer in (0, 2, 3))
+
+
 def test_it_first_pulls_what_the_others_had_decided() -> None:
     """DESIGN: a decision of an instance that it has not heard of would be contradicted."""
     rig = lost_rig()
@@ -184,6 +187,7 @@ def test_votes_of_f_plus_1_are_a_reason() -> None:
     assert kept_out.instance == instance()
 
 
+@pytest.mark.bites("memory_instances_per_peer_max")
 def test_an_endless_list_is_no_answer() -> None:
     """Bounds: a liar is asked page after page, and others end the asking."""
     rig = lost_rig(limits=ReplicaLimits(memory_instances_per_peer_max=8))
@@ -202,7 +206,7 @@ def test_votes_that_are_no_reason_fill_no_memory_either() -> None:
     for start in range(50):
         made_up = (vote(PREPARE, 3, proposal(b"x", 100 + start)),)
         rig.receive(3, Frame(memory=page(start, start + 1, is_last=False), relayed=made_up))
-    assert rig.replica._lost_votes._recollection._answers[3].count <= 9
+    assert len(rig.replica._lost_votes._recollection._answers[3].named) <= 9
 
 
 def test_pages_come_in_order() -> None:
@@ -448,3 +452,71 @@ def test_a_hello_says_what_was_received() -> None:
     assert rig.replica.known_of(0)[0] == 7
     rig.replica.hear_hello(0, b"other store 0123", 0, None, rig.now)
     assert rig.replica.known_of(0)[0] == 0
+
+
+# --- what the review of issue 4 found -------------------------------------------------------------
+
+
+def of_store(what: Proposal, sequence: int, store_id: bytes) -> Message:
+    """A COMMIT of validator 1 that is in another journal of its key."""
+    message = vote(COMMIT, 1, what, sequence=sequence)
+    assert message.proof is not None
+    message.proof.signature = SimSignature(1, sequence, store_id)
+    return message
+
+
+def hello(rig: Rig, peer: int, remembered: Message) -> None:
+    """A peer's stream begins anew, and it remembers this vote."""
+    rig.replica.hear_hello(peer, bytes([peer]) * 16, 0, remembered, rig.now)
+    rig.turn()
+
+
+@pytest.mark.parametrize("unvoted", [False, True])
+def test_pages_that_lead_nowhere_are_not_followed(unvoted: bool) -> None:
+    """I11, F1: what is asked next always fits the wire, whatever a liar answers."""
+    if unvoted:
+        rig = Rig(1, disk=unvoted_disk(1))
+        rig.replica.recover(0)
+    else:
+        rig = lost_rig()
+    top = 2**32 - 1
+    for after, next_ in ((0, top), (top, top), (top, 0)):
+        turn = rig.receive(3, Frame(memory=page(after, next_, is_last=False)))
+        for _, frame in turn.frames:
+            assert encode_frame(frame)
+
+
+def test_a_peer_that_restarts_is_asked_from_the_beginning() -> None:
+    """W7: the rest of a list of an earlier life is not the rest of the next one."""
+    rig = lost_rig()
+    rig.receive(0, Frame(memory=page(0, 64, is_last=False), proposals=(V,)))
+    rig.replica.link_up(0, rig.now)
+    assert [frame.memory_wanted for to, frame in rig.turn().frames if to == 0] == [0]
+    witness = Rig(1)
+    witness.receive(0, proposals=(V,))
+    witness.receive(3, memory_wanted=64)
+    assert memories(witness, 3) == []
+
+
+def test_another_vote_of_a_store_that_is_replaced_shows_no_second_process() -> None:
+    """W7: only a store that is not yet journaled as replaced, or this one, proves anything new.
+
+    A peer that was away while this node asked remembers a later vote than those that answered.
+    """
+    rig = lost_rig()
+    old = bytes(range(16))
+    for peer in (0, 2):
+        hello(rig, peer, of_store(W, 50, old))
+    answer_all(rig, 0, 2)
+    assert is_voting(rig)
+    late = proposal(b"late", 6)
+    rig.receive(0, proposals=(late,))
+    hello(rig, 3, of_store(late, 51, old))
+    assert is_voting(rig)
+    assert TWO_OF_ONE_KEY not in rig.told
+    assert not rig.replica.is_open(late.instance)
+    kept = records_of(rig.turns, lambda r: isinstance(r, QuarantineRecord))
+    assert [r.instance for r in kept if isinstance(r, QuarantineRecord)] == [late.instance]
+    said = records_of(rig.turns, lambda r: isinstance(r, StandingRecord))[-1]
+    assert isinstance(said, StandingRecord)
+    assert (said.lost, dict(said.replaced)[old]) == (False, 51)

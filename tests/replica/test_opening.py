@@ -8,6 +8,7 @@ from replica_builders import (
     PP,
     PREPARE,
     Rig,
+    certificate,
     instance,
     kinds,
     own_section,
@@ -18,7 +19,8 @@ from replica_builders import (
     votes,
 )
 
-from qbft.errors import Busy, QbftError
+from qbft.decision import Decision
+from qbft.errors import Busy, UnauthorisedProposal
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.policy import TopicPolicy
 
@@ -130,8 +132,23 @@ def test_an_unauthorised_forward_opens_nothing() -> None:
 async def test_an_unauthorised_client_is_told_so() -> None:
     """SCENARIOS G16, at the node that is asked."""
     rig = Rig(0, policies=lambda topic: TopicPolicy(proposers=frozenset({b"k" * 32})))
-    with pytest.raises(QbftError, match="may not propose"):
+    with pytest.raises(UnauthorisedProposal):
         rig.replica.propose(V, 0)
+
+
+async def test_an_unauthorised_client_learns_nothing() -> None:
+    """SCENARIOS G16: the same answer whether or not there is a decision, an instance or a vote."""
+    rig = Rig(1, policies=lambda topic: TopicPolicy(proposers=frozenset({b"k" * 32})))
+    answers = []
+    for state in ("unknown", "decided", "not voting"):
+        if state == "decided":
+            rig.disk.add([Decision(V.value, certificate(V))])
+        elif state == "not voting":
+            rig.replica.stop_voting()
+        with pytest.raises(UnauthorisedProposal) as told:
+            rig.replica.propose(V, 0)
+        answers.append(str(told.value))
+    assert len(set(answers)) == 1
 
 
 def test_an_own_policy_takes_no_input_from_others() -> None:
@@ -174,6 +191,7 @@ def test_a_peer_opens_only_so_many() -> None:
     assert instance(2) in sent_to(turns, 2, "wanted_decisions")
 
 
+@pytest.mark.bites("open_instances_max", "open_instances_per_peer_max")
 async def test_peers_leave_own_clients_and_each_other_their_places() -> None:
     """A flood of all peers together takes no place of an own client (DESIGN, bounds)."""
     rig = Rig(1, limits=ReplicaLimits(open_instances_max=2, open_instances_per_peer_max=2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from replica_builders import (
     COMMIT,
     PP,
@@ -135,6 +136,7 @@ def test_everything_is_handed_on_again_over_a_new_link() -> None:
     assert handed_on(turns, 2) == []
 
 
+@pytest.mark.bites("relayed_votes_per_tick_max")
 def test_what_one_peer_is_given_at_a_tick_is_bounded() -> None:
     """The rest follows at the next ticks; an instance's votes are not parted."""
     rig = Rig(1, limits=ReplicaLimits(relayed_votes_per_tick_max=2))

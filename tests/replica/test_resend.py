@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from replica_builders import (
     COMMIT,
     PP,
@@ -136,6 +137,7 @@ def test_a_word_from_the_life_before_counts_for_nothing() -> None:
     assert rig.replica._peers[3].acknowledged == sent
 
 
+@pytest.mark.bites("resend_votes_per_frame_max")
 def test_the_next_frame_goes_when_the_last_is_acknowledged() -> None:
     """U5: paced by what the peer acknowledges, not only by the tick, until all is there."""
     rig = voting_rig(resend_votes_per_frame_max=2)
@@ -215,6 +217,7 @@ def test_a_decided_instance_is_not_sent_again() -> None:
     assert len(rig.replica._resender) == 0
 
 
+@pytest.mark.bites("resend_value_bytes_per_frame_max")
 def test_resending_is_bounded_in_bytes() -> None:
     """Bounds: votes with large values share a frame only up to its limit; none is left out."""
     rig = Rig(1, limits=ReplicaLimits(resend_value_bytes_per_frame_max=1_000))
@@ -240,14 +243,15 @@ def test_votes_with_justifications_count_for_what_they_nest() -> None:
     assert 1 <= sum(1 + len(v.justification) for v in sent) <= 9
 
 
+@pytest.mark.bites("tick_instances_max")
 def test_a_tick_sends_no_more_when_many_instances_are_stalled() -> None:
     """DESIGN, async: what a tick looks at does not grow with what is open."""
     rig = Rig(1)
-    for height in range(1_500):
+    for height in range(1_000):
         rig.receive(2, proposals=(proposal(b"v", height),))
     rig.wait(1_000)
     rig.settle()
-    assert rig.replica.status().open_instances == 1_500
+    assert rig.replica.status().open_instances == 1_000
     before = len(rig.turns)
     rig.wait(500)
     for turn in rig.turns[before:]:

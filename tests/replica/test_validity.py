@@ -17,6 +17,7 @@ from replica_builders import (
     round_change,
     vote,
     votes,
+    work,
 )
 
 from qbft.core import InstanceId, Message
@@ -48,15 +49,6 @@ class Judge:
             return self.answers[value]
         finally:
             self.running -= 1
-
-
-async def work(rig: Rig) -> None:
-    """Run what the replica waits for to its end, and take a turn."""
-    jobs = [job for turn in rig.turns for job in turn.work]
-    for turn in rig.turns:
-        turn.work.clear()
-    await asyncio.gather(*(job() for job in jobs))
-    rig.turn()
 
 
 def proposing(what: Proposal) -> Message:
@@ -150,6 +142,7 @@ async def test_own_values_are_not_judged() -> None:
     assert judge.asked == []
 
 
+@pytest.mark.bites("checks_per_proposer_max")
 async def test_a_liars_values_do_not_take_the_application_from_others() -> None:
     """Bounds: so many of one leader's values are looked at, the others wait their turn."""
     judge = Judge(v=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from replica_builders import (
     COMMIT,
     PP,
@@ -178,6 +179,7 @@ def test_an_unknown_value_is_not_answered() -> None:
     assert turn.frames == []
 
 
+@pytest.mark.bites("pull_bytes_burst_max")
 def test_what_a_peer_pulls_is_paced_in_bytes() -> None:
     """A frame of a few hundred ids must not make this node send hundreds of megabytes."""
     rig = Rig(1, limits=ReplicaLimits(pull_bytes_burst_max=300_000, pull_bytes_per_ms=100))
@@ -190,3 +192,28 @@ def test_what_a_peer_pulls_is_paced_in_bytes() -> None:
     assert len(sent_to(rig.receive(0, wanted_decisions=wanted), 0, "certificates")) == 2
     rig.now += 1_100
     assert len(sent_to(rig.receive(2, wanted_decisions=wanted), 2, "certificates")) == 1
+
+
+@pytest.mark.bites("wanted_per_frame_max")
+def test_of_one_frame_so_much_is_answered() -> None:
+    """DESIGN, bounds: who asks for more asks again; what a frame costs here is bounded."""
+    rig = Rig(1, limits=ReplicaLimits(wanted_per_frame_max=2))
+    wanted = []
+    for height in range(3):
+        what = Proposal(instance(height), b"v")
+        rig.receive(3, certificates=(certificate(what, (0, 2, 3)),), proposals=(what,))
+        wanted.append(what.instance)
+    turn = rig.receive(2, wanted_decisions=tuple(wanted))
+    assert [c.instance for c in sent_to(turn, 2, "certificates")] == wanted[:2]
+
+
+@pytest.mark.bites("asked_values_max")
+def test_whom_it_has_just_asked_is_remembered_of_so_many_values() -> None:
+    """DESIGN, bounds: beyond them a value may be asked for twice, and costs whoever names it."""
+    rig = Rig(1, limits=ReplicaLimits(asked_values_max=1))
+    first, second = (vote(PP, 0, proposal(b"v", height)) for height in (0, 4))
+    asked = [
+        len(sent_to(rig.receive(0, own_section(each)), 0, "wanted_values"))
+        for each in (first, first, second, first)
+    ]
+    assert asked == [1, 0, 1, 1]

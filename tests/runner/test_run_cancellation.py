@@ -8,7 +8,8 @@ run goes through is hit. Nothing left means: no task, no timer, no coroutine tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import gc
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +22,15 @@ from qbft.transport import Batch, Frame
 
 STEPS = 60
 """Steps of the loop after which four processes have long decided, and wait."""
+
+
+@pytest.fixture(autouse=True)
+def only_what_is_new_is_garbage() -> Iterator[None]:
+    """What other tests have left need not be looked at hundreds of times."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 async def forever(_: Message) -> bool:

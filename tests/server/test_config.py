@@ -67,6 +67,18 @@ def test_paths_are_seen_from_the_file(path: Path) -> None:
     assert not config.clients.insecure_plaintext
 
 
+def test_the_vote_key_is_here_or_elsewhere(path: Path) -> None:
+    """docs/adr/015: a file, or the socket of who has it; seen from the file as all paths."""
+    path.write_text(FILE.replace('vote_key = "vote.key"', 'vote_signer = "unix:signer.sock"'))
+    config = NodeConfig.load(path)
+    assert (config.vote_key, config.vote_signer) == (None, path.parent / "signer.sock")
+    path.write_text(FILE.replace('vote_key = "vote.key"', 'vote_signer = "signer.sock"'))
+    assert "vote_signer = 'signer.sock': must be unix:PATH" in refusal(path)
+    for keys in ("", 'vote_key = "vote.key"\nvote_signer = "unix:signer.sock"'):
+        path.write_text(FILE.replace('vote_key = "vote.key"', keys))
+        assert "needs vote_key or vote_signer, and not both" in refusal(path)
+
+
 def test_the_environment_wins_over_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One image, many nodes: nested keys are joined by two underscores."""
     monkeypatch.setenv("QBFT_VALIDATOR", "3")
@@ -101,6 +113,8 @@ def test_the_environment_wins_over_the_file(path: Path, monkeypatch: pytest.Monk
         ),
         ("[clients]", "[clients]\ninsecure_plaintext = true", "clients: insecure_plaintext would"),
         ("[log]", "[log", "not valid TOML"),
+        ("validator", "_env_file = 1\nvalidator", "unknown key '_env_file'; allowed: cluster"),
+        ("validator", "_cli_parse_args = 1\nvalidator", "unknown key '_cli_parse_args'"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(path: Path, old: str, new: str, words: str) -> None:

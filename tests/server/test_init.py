@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import stat
 from pathlib import Path
+from ssl import DER_cert_to_PEM_cert, PEM_cert_to_DER_cert
 
 import pytest
 
@@ -15,6 +16,7 @@ from qbft_server import initialise
 from qbft_server.config import NodeConfig
 from qbft_server.identity import load_tls_identity, load_vote_key
 from qbft_server.initialise import init_cluster, replace_store
+from qbft_server.services.server import read_authority
 from qbft_server.store.store import NodeStore
 
 
@@ -58,7 +60,7 @@ def test_secrets_are_private(tmp_path: Path) -> None:
         mode = stat.S_IMODE(path.stat().st_mode)
         if path.is_dir():
             assert mode == 0o700
-        elif path.suffix == ".key" or "data" in path.parts:
+        elif path.suffix == ".key" or path.name == "node.toml" or "data" in path.parts:
             assert mode == 0o600
 
 
@@ -143,6 +145,30 @@ def test_a_key_of_another_node_is_refused(tmp_path: Path) -> None:
             (load_vote_key if name == "vote.key" else load_tls_identity)(
                 folder / name, made.validators[0]
             )
+
+
+def test_a_key_or_certificate_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    """M14: read again at SIGHUP, what the library does not know ends no node that runs.
+
+    It says so by exceptions that are no ValueError: for a curve, and for a version of X.509.
+    """
+    made = init_cluster(tmp_path / "c", 1)
+    path = tmp_path / "c" / "node-0" / "tls.key"
+    p256, p239 = bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d030104")
+    key = PEM_cert_to_DER_cert(path.read_text().replace("PRIVATE KEY", "CERTIFICATE"))
+    path.write_text(
+        DER_cert_to_PEM_cert(key.replace(p256, p239)).replace("CERTIFICATE", "PRIVATE KEY")
+    )
+    with pytest.raises(ClusterError, match=r"tls\.key: must be an unencrypted private key in PEM"):
+        load_tls_identity(path, made.validators[0])
+    certificate = PEM_cert_to_DER_cert(made.validators[0].tls_certificate)
+    third, eighth = bytes.fromhex("a003020102"), bytes.fromhex("a003020107")
+    authority = tmp_path / "authority.pem"
+    authority.write_text(DER_cert_to_PEM_cert(certificate.replace(third, eighth)))
+    config = NodeConfig.load(path.with_name("node.toml"))
+    clients = config.clients.model_copy(update={"authority": authority})
+    with pytest.raises(ClusterError, match=r"authority\.pem: must be certificates in PEM"):
+        read_authority(config.model_copy(update={"clients": clients}))
 
 
 @pytest.mark.real_clock

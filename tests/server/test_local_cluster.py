@@ -10,7 +10,25 @@ import pytest
 
 from qbft.client import Client, NodeStatus
 from qbft.errors import QbftError
-from qbft_server.local import READY_SECONDS, LocalCluster
+from qbft_server.initialise import PORTS_PER_NODE
+from qbft_server.local import FIRST_PORT, READY_SECONDS, LocalCluster
+
+
+@pytest.mark.real_clock
+async def test_two_clusters_never_take_each_others_ports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor those of nodes that are down: a node must come back where its peers look for it.
+
+    A run of ports may begin or end within another's.
+    """
+    one = LocalCluster.create(tmp_path / "one", nodes=2)  # its block begins later
+    taken = int(one.cluster.validators[0].peer.rpartition(":")[2])
+    near = [taken + PORTS_PER_NODE * nodes for nodes in (0, 1, -1, 2)]
+    assert taken % PORTS_PER_NODE == FIRST_PORT % PORTS_PER_NODE
+    monkeypatch.setattr("random.randrange", lambda *_: near.pop(0))
+    async with LocalCluster.create(tmp_path / "other", nodes=2) as other, one:
+        assert other.cluster.validators[0].peer == f"127.0.0.1:{taken + 2 * PORTS_PER_NODE}"
 
 
 @pytest.mark.e2e

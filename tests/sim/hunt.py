@@ -1,6 +1,6 @@
 """Hunts a bug in whatever `qbft` is first on the path: `python hunt.py HUNTER FIRST END`.
 
-HUNTER is one of `HUNTERS`, or scenarios:NAME.
+HUNTER is one of `HUNTERS`, or scenarios:NAME, or tests:FILE.
 
 Prints one line of JSON: the seed that shows it and what was seen; exit code 0 if it was found.
 """
@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
+ENGINE_TESTS = ("core/test_shipped_bugs.py", "core/test_engine_resume.py")
 
 
 def by_swarm(seed: int) -> str | None:
@@ -56,21 +57,26 @@ def by_duel(seed: int) -> str | None:
     return None
 
 
-def by_tests(seed: int) -> str | None:
-    """Run the tests of others' bugs and of restarts; the seed is of no use to them."""
-    tests = [str(TESTS / "core" / name) for name in ("test_shipped_bugs.py", "test_resume.py")]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+def by_tests(seed: int, name: str = "") -> str | None:
+    """Run this file of tests, or those of others' bugs and restarts; a seed is no use to them."""
+    tests = [str(TESTS / file) for file in ([name] if name else ENGINE_TESTS)]
+    safely = [sys.executable, "-P"]  # else the working directory's `qbft` comes before the prey
+    command = [*safely, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    failed = [line for line in done.stdout.splitlines() if line.startswith("____")]
-    return failed[0].strip("_ ") if failed else None
+    if done.returncode not in {0, 1}:  # neither passed nor failed: that is no catch, and no escape
+        raise RuntimeError(f"pytest could not run: {done.stdout}{done.stderr}")
+    if not done.returncode:
+        return None
+    return next(line.strip("_ ") for line in done.stdout.splitlines() if line.startswith("_"))
 
 
-HUNTERS: dict[str, Callable[[int], str | None]] = {
+HUNTERS: dict[str, Callable[..., str | None]] = {
     "swarm": by_swarm,
     "scenarios": by_scenarios,
     "duel": by_duel,
     "tests": by_tests,
 }
+"""Each takes a seed; scenarios and tests also the one to take of them."""
 
 
 def main(arguments: list[str]) -> int:
@@ -79,7 +85,7 @@ def main(arguments: list[str]) -> int:
     hunter, first, end = arguments[0], int(arguments[1]), int(arguments[2])
     hunts, _, name = hunter.partition(":")
     for seed in range(first, end):
-        seen = by_scenarios(seed, name) if name else HUNTERS[hunts](seed)
+        seen = HUNTERS[hunts](seed, *([name] if name else []))
         if seen is not None:
             print(json.dumps({"hunter": hunter, "seed": seed, "seen": seen}))
             return 0

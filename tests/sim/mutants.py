@@ -9,8 +9,9 @@ HARDENING asks of the replica, taken away. Each has the hunter that is tried fir
 - duel: hostile lives of the engine beside the naive one, `tests/core/differential_fuzz.py`. What
   the gate of the wire, the replica's own checks or its caller keep from an engine is seen only
   there;
-- tests: `tests/core/test_shipped_bugs.py` and `test_resume.py`, for what even hostile lives hardly
-  ever meet, or what the replica cures by itself.
+- tests: `tests/core/test_shipped_bugs.py` and `test_engine_resume.py`, for what even hostile lives
+  hardly ever meet, or what the replica cures by itself; a file of tests by its name, for what shows
+  only at the surface of one part.
 
 What is left out, and why, is in `EXCLUDED`.
 """
@@ -24,8 +25,10 @@ JUSTIFICATION = "core/justification.py"
 LOG = "core/message_log.py"
 QUORUM = "core/quorum.py"
 REPLICA = "replica/replica.py"
+ARRIVALS = "replica/arrivals.py"
 OPEN = "replica/open_instance.py"
 VOICE = "replica/voice.py"
+OWN_VOTES = "replica/own_votes.py"
 DRIVER = "replica/driver.py"
 
 
@@ -81,7 +84,7 @@ MUTANTS = [
     # --- justifications -----------------------------------------------------------------------
     Mutant(
         "j2-wants-all-prepared",
-        "charon #504: under J2 every ROUND-CHANGE must be prepared, where one is enough",
+        "charon #504, anchor #592: under J2 every ROUND-CHANGE must be prepared, where one is enough",
         JUSTIFICATION,
         "            return False\n        exact |= change",
         "            return False\n        if not change.prepared_round:\n            return False\n        exact |= change",
@@ -121,7 +124,7 @@ MUTANTS = [
     ),
     Mutant(
         "round-change-unproven",
-        "charon #4011, anchor #549: a prepared round is believed without PREPAREs",
+        "charon #3946, #4011, anchor #549: a prepared round is believed without PREPAREs",
         JUSTIFICATION,
         "        return is_null(message)\n",
         "        return True\n",
@@ -230,7 +233,7 @@ MUTANTS = [
     ),
     Mutant(
         "decided-of-past-round",
-        "ssv #132, anchor #979: a DECIDED of an earlier round is dropped",
+        "ssv #132, anchor #979, #981: a DECIDED of an earlier round is dropped",
         ENGINE,
         '        """Algorithm 3:17, at the receiver. Upon a justified DECIDED of any round: decide it."""\n',
         '        """Algorithm 3:17, at the receiver. Upon a justified DECIDED of any round: decide it."""\n        if message.round < self.round:\n            return\n',
@@ -248,7 +251,7 @@ MUTANTS = [
         ENGINE,
         "        enough = max(1, self._definition.faulty + 1)",
         "        enough = max(1, self._definition.faulty)",
-        "duel",
+        "scenarios:C18",
     ),
     Mutant(
         "jump-to-the-highest",
@@ -271,6 +274,22 @@ MUTANTS = [
         ENGINE,
         "        if round_ != self.round or not self._log.has_prepare_quorum(round_, value):",
         "        if not self._log.has_prepare_quorum(round_, value):",
+    ),
+    Mutant(
+        "leader-proposes-its-own",
+        "go-ibft d055e2b: a leader shows what is prepared and proposes another value",
+        ENGINE,
+        "            self._pre_prepare(proof.prepares[0].value, proof.justification)",
+        "            self._propose_own(proof.justification)",
+        "duel",
+    ),
+    Mutant(
+        "a-laggard-draws-any-number",
+        "charon #4557: each ROUND-CHANGE after the decision draws a DECIDED",
+        ENGINE,
+        "        if message.round <= served_round or served >= DECIDED_ANSWERS_MAX:",
+        "        if False:",
+        "tests",
     ),
     # --- tallies (REFERENCE, section 3) -------------------------------------------------------
     Mutant(
@@ -329,7 +348,7 @@ MUTANTS = [
     ),
     Mutant(
         "last-of-each-source",
-        "of several votes of a source the last one represents it, not the first",
+        "tari #2649: of several votes of a source the last one represents it, not the first",
         LOG,
         "        place = next(iter(held)) if len(held) == 1 else min(held)\n        firsts[place]",
         "        place = max(held)\n        firsts[place]",
@@ -422,6 +441,79 @@ MUTANTS = [
         "        if turn.records and self._journal is not None:\n            await self._journal.commit(turn.records)\n        for peer, frame in turn.frames:\n            await self._transport.send(frame, peer)\n",
         "        for peer, frame in turn.frames:\n            await self._transport.send(frame, peer)\n        if turn.records and self._journal is not None:\n            await self._journal.commit(turn.records)\n",
     ),
+    Mutant(
+        "commit-is-let-go",
+        "docs/adr/012: the COMMIT of an earlier round is forgotten with the other votes of it",
+        OWN_VOTES,
+        "        if type_ is MessageType.COMMIT and round_ == self.commit:\n            return True\n",
+        "",
+        "tests:core/test_engine_resume.py",
+    ),
+    Mutant(
+        "round-is-let-go",
+        "docs/adr/012: of the highest round the PREPARE and the PRE-PREPARE are forgotten too",
+        OWN_VOTES,
+        "        return round_ == self.top\n",
+        "        return round_ == self.top and type_ >= MessageType.COMMIT\n",
+        "tests:core/test_engine_resume.py",
+    ),
+    # --- lost votes ---------------------------------------------------------------------------
+    Mutant(
+        "forgotten-votes-are-lost-ones",
+        "docs/adr/012: an own vote of a round that was left, handed on by a peer, stops the voting",
+        ARRIVALS,
+        "            is_old = opened.has_left(vote.round) and not self.lost_votes.is_news(vote)\n",
+        "            is_old = False\n",
+    ),
+    Mutant(
+        "one-answer-is-enough",
+        "W7: a node without its votes takes the word of one peer",
+        "replica/recollection.py",
+        "1 + len(self._counting()) >= nodes - self._faulty",
+        "len(self._counting()) >= min(1, nodes - 1)",
+        "tests:replica/test_lost_votes.py",
+    ),
+    Mutant(
+        "nothing-was-voted-on",
+        "W7: a node without its votes votes in what its peers told it of",
+        "replica/recollection.py",
+        "        return sorted({i for answer in self._answers.values() for i in answer.listed})",
+        "        return []",
+        "tests:replica/test_lost_votes.py",
+    ),
+    Mutant(
+        "votes-at-once",
+        "W7, K24: a node without its votes asks nobody",
+        "replica/lost_votes.py",
+        "        if standing is Standing.COMPLETE:\n",
+        "        if standing:\n",
+        "tests:replica/test_lost_votes.py",
+    ),
+    Mutant(
+        "one-witness-names-floors",
+        "docs/adr/006: a single peer says below which height no vote is given",
+        "replica/recollection.py",
+        "            if marks[self._faulty] > 0:\n                floors[topic] = marks[self._faulty]",
+        "            floors[topic] = marks[0]",
+        "tests:replica/test_let_go.py",
+    ),
+    # --- epochs -------------------------------------------------------------------------------
+    Mutant(
+        "any-seal-will-do",
+        "docs/adr/013: a node PREPAREs a seal though it has voted on what that gives away",
+        "replica/sealing.py",
+        "answer = self._answers[digest] = not any(map(seal.claims, self._used()))",
+        "answer = self._answers[digest] = True",
+        "tests:replica/test_sealing.py",
+    ),
+    Mutant(
+        "held-to-no-seal",
+        "docs/adr/013: a node that has PREPAREd a seal goes on voting where the successor decides",
+        "replica/epoch.py",
+        "return not any(seal.claims(instance) for seal in self._accepted.values())",
+        "return True",
+        "tests:replica/test_sealing.py",
+    ),
     # --- around the engine --------------------------------------------------------------------
     Mutant(
         "no-loopback",
@@ -448,33 +540,67 @@ MUTANTS = [
     Mutant(
         "justifications-unverified",
         "#2079: what a vote nests is believed without its signature",
-        REPLICA,
-        "            if vote.justification and not self._authenticator.is_justification_genuine(vote):",
+        ARRIVALS,
+        "            if vote.justification and not self.authenticator.is_justification_genuine(vote):",
         "            if False:",
         "scenarios:B11",
     ),
     Mutant(
         "relayed-unverified",
         "F15: a relayed vote is believed without its source's signature",
-        REPLICA,
-        "        if self._authenticator.is_genuine(vote):\n            self._deliver",
+        ARRIVALS,
+        "        if self.authenticator.is_genuine(vote):\n            self._deliver",
         "        if True:\n            self._deliver",
         "scenarios:B11",
     ),
     Mutant(
         "certificates-unverified",
         "G10: a certificate is believed without its signatures",
-        REPLICA,
-        "        if not self._authenticator.proves(certificate):",
+        ARRIVALS,
+        "        if not self.authenticator.proves(certificate):",
         "        if False:",
         "scenarios:B11",
+    ),
+    Mutant(
+        "late-commits-are-lost",
+        "charon #532, D1: a quorum of COMMITs outside a node's round is not looked for",
+        OPEN,
+        "            commits = self._collector.quorum_outside(self.round)",
+        "            commits = ()",
+        "scenarios:A22",
+    ),
+    Mutant(
+        "answers-without-end",
+        "charon #4557, U2: each late vote of a peer draws a certificate",
+        "replica/aftermath.py",
+        "        if not self._peers[sender].answers.take(now_ms):\n"
+        "            self._bites.note(Bound.ANSWER_BURST_MAX, sender)\n"
+        "            return\n",
+        "",
+        "tests:replica/test_decided.py",
+    ),
+    Mutant(
+        "locked-values-are-judged-again",
+        "Besu 7875, issue 6613: the application may refuse a value that is prepared",
+        "replica/value_checks.py",
+        "        if not isinstance(value, bytes) or _is_prepared(message, self._quorum):",
+        "        if not isinstance(value, bytes):",
+        "tests:replica/test_validity.py",
+    ),
+    Mutant(
+        "prepared-in-its-own-round",
+        "anchor #599, C7: a ROUND-CHANGE may be prepared in the round that it asks for",
+        "wire/shape.py",
+        "not 0 <= message.prepared_round < message.round:",
+        "not 0 <= message.prepared_round <= message.round:",
+        "tests:wire/test_shape.py",
     ),
     Mutant(
         "values-unchecked",
         "B14: the application is not asked",
         "replica/value_checks.py",
-        "        return self._answers.get(value)\n",
-        "        return True\n",
+        "        answer = self._answers.get(value)\n",
+        "        answer = True\n",
         "scenarios:B14",
     ),
     Mutant(
@@ -489,7 +615,7 @@ MUTANTS = [
         "no-catch-up",
         "U3: a peer's feed of decisions is not read",
         "replica/catch_up.py",
-        "        if feed.asked_until_ms is None:\n            return True\n",
+        "        if feed.asked_until_ms is None or page.position <= feed.position < page.end:\n            feed.end = max(feed.end, page.end)\n            return True\n",
         "        return True\n",
         "scenarios:late",
     ),
@@ -514,22 +640,40 @@ MUTANTS = [
 EXCLUDED = {
     "vote guard off (W2, W3)": "no engine meets it, so a run is the same without it; "
     "tests/replica/test_guard.py asks it directly, and the mutants above break what it guards",
-    "late-commit collector off (D1)": "re-sent votes and certificates reach the decision within "
-    "the bound too, only later; SCENARIOS A22 and tests/replica show the gain",
     "re-sending off (D5)": "who is stuck asks and is told the current votes of others (U3), and votes are "
     "relayed (U9): what is lost comes within the bound; tests/replica/test_resend.py",
-    "no certificate for a late vote (D2, D3)": "who is late asks as well (U3), so it comes within the "
+    "no certificate for a late vote (#3643, D2, D3)": "who is late asks as well (U3), so it comes within the "
     "bound; tests/replica/test_decided.py",
     "re-delivery on entering a round off (A19)": "as above: what is re-sent does it within 500 ms",
     "comparison of values (#4011, #4628, D7, D8, D21)": "it is off wherever there is a journal; "
     "the duel has it on in a fifth of its lives",
     "two rules of one key (#1505)": "the dedup key is a pair by type; leaving the round out is "
     "`rules-fire-again` or `timeout-keeps-fired`",
-    "nil maps, closed channels, leaked streams (#1469, #3416, #2448, #4626, GoQuorum 1516)": "bugs "
+    "nil maps, closed channels, leaked streams (#977, #1469, #3416, #2448, #4626, GoQuorum 1516)": "bugs "
     "of Go's memory and channels; what they would be here are tests of driver, runner, transports",
     "signed bytes, unknown fields, copy of the wrong hash (#1223, #1556, #1861, #2040, #2115)": "the "
     "simulator hands over objects, not bytes: tests/wire and tests/crypto",
     "leader's timer at the proposal (#2096)": "a property of a timer policy, not of this code: "
     "tests/timers, and the matrix of timers",
+    "timers by taste (#2213, #4243, #4623, Besu 7642)": "not wrong but slow, or too long at last: "
+    "policies and their caps are the operator's; tests/timers and the matrix compare them",
+    "who started it gets the result (#2249)": "all who propose for an instance wait for "
+    "its one result: the tests of G2 to G5",
+    "nil where a message should be (#2338)": "the gate builds whole messages or none: "
+    "tests/fuzz/test_hostile_bytes.py",
+    "duties that are not due (#2542)": "there are no duties here; who may open what is bounded by "
+    "budgets: tests/replica/test_opening.py",
+    "a metric for missing ROUND-CHANGEs (#4512, issue 4478)": "nothing is decided by it; the race "
+    "that it counted is SCENARIOS B12",
+    "races of tests and shutdown (#1989, #2869)": "there is one thread; the flaky history itself is "
+    "in tests/core/test_shipped_bugs.py, by its number",
+    "decided of the running round (ssv #1343)": "`decided-of-past-round` stands for it: what "
+    "a DECIDED decides does not depend on the round of who hears it",
+    "ROUND-CHANGE before there is a block (Besu 2095)": "a round begins with an input or a peer's "
+    "vote; no ROUND-CHANGE waits for a value",
+    "restarted with empty data directories (Besu 8307)": "where more than F have lost their "
+    "disks none votes, by design (K25); that a new cluster begins: tests/replica/test_lost_votes.py",
+    "a halt after a bad sequence of rounds (go-ibft 00f7637)": "no state of its kind is here; a run "
+    "that halts is I9 of every swarm run",
 }
 """Bugs of the catalogue that no mutant stands for, and why."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from qbft.sim.chronicle import Report
 from qbft.sim.plan import Ask, Fault, Plan, Timer, Weather
-from qbft.sim.world import Report, World
+from qbft.sim.world import World
 
 FAST = Weather(1, 20)
 ALWAYS_MS = 1_000_000

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 
 from plans import plan
 
-from qbft.core import MessageType
+from qbft.core import MessageType, UponRule
+from qbft.core.messages import ROUND_MAX
 from qbft.sim.byzantine import TWINS
+from qbft.sim.chronicle import Report
 from qbft.sim.plan import (
     Ask,
     Crash,
@@ -27,12 +29,13 @@ from qbft.sim.plan import (
     Timer,
     Weather,
 )
-from qbft.sim.world import Report
 
-PP, COMMIT = MessageType.PRE_PREPARE, MessageType.COMMIT
+PP, COMMIT, RC = MessageType.PRE_PREPARE, MessageType.COMMIT, MessageType.ROUND_CHANGE
 ALL = (0, 1, 2, 3)
 GROWING = Timer("exponential", 500, 4_000)
 FIRST_ROUND_MS = 500
+SLOW_MS = 300
+"""What the frames of the slow ones of C22 take."""
 
 Demand = Callable[[Plan, Report], bool]
 
@@ -91,10 +94,66 @@ def in_rounds(first: int, last: int) -> Demand:
 
 
 def value_of(place: int) -> Demand:
-    """Whether the value of the client of this place was decided, in a round after the first."""
+    """Whether what the client of this place proposed was decided."""
     return lambda which, report: all(
-        decision.value == f"sim/0 from {place}".encode() and decision.round > 1
+        decision.value == f"{decision.instance} from {place} in life 1".encode()
         for decision in report.decisions
+    )
+
+
+def both(*demands: Demand) -> Demand:
+    """Whether all of this is so."""
+    return lambda which, report: all(demand(which, report) for demand in demands)
+
+
+def decided_within_a_timeout_of_healing(which: Plan, report: Report) -> bool:
+    """Whether only healing lets everyone decide, and one round at its longest is enough then."""
+    return 0 < report.heal_ms <= which.timer.round_ms_max
+
+
+def voted_once(which: Plan, report: Report) -> bool:
+    """Whether no node said more than one PREPARE and one COMMIT for an instance of one round."""
+    once = which.nodes * which.instances
+    rules = (UponRule.JUSTIFIED_PRE_PREPARE, UponRule.QUORUM_PREPARES)
+    return report.rounds_max == 1 and all(report.rules[rule.value] <= once for rule in rules)
+
+
+def at_the_pace_of_the_slow(which: Plan, report: Report) -> bool:
+    """Whether it took a round without leader, and four votes in a row of slow ones."""
+    slowest_ms = FIRST_ROUND_MS + 4 * SLOW_MS
+    return all(slowest_ms <= d.time_ms <= slowest_ms + 2 * SLOW_MS for d in report.decisions)
+
+
+def in_place(which: Plan, report: Report) -> bool:
+    """Whether each instance decided, before healing, on what was proposed for it and no other."""
+    return report.heal_ms == 0 and all(
+        isinstance(d.value, bytes) and d.value.startswith(f"{d.instance} from".encode())
+        for d in report.decisions
+    )
+
+
+def leaves_evidence(which: Plan, report: Report) -> bool:
+    """Whether a correct node has heard two votes that contradict each other, and kept them."""
+    return report.happened["evidence"] > 0
+
+
+def in_round_1_by(time_ms: int) -> Demand:
+    """Whether every node has decided by then, by the COMMITs of round 1."""
+    return lambda which, report: all(
+        decision.round == 1 and decision.time_ms <= time_ms for decision in report.decisions
+    )
+
+
+EVERY_MS = 1_000
+"""How often the node of K20 falls."""
+
+
+def served_each_time(which: Plan, report: Report) -> bool:
+    """Whether node 3, each time it is back, has what it missed before its first timeout."""
+    times = {d.instance.height: d.time_ms for d in report.decisions if d.place == 3}
+    return all(
+        EVERY_MS * height + 450 <= times[height] <= EVERY_MS * height + 450 + FIRST_ROUND_MS
+        for height in range(which.instances)
     )
 
 
@@ -104,19 +163,41 @@ def lossy(loss: float, faults_ms: int = 20_000) -> Plan:
 
 
 SCENARIOS = [
+    Scenario(
+        "A22",
+        "the COMMITs of round 1 come after every node's timeout: it decides all the same",
+        plan(
+            *slow(ALL, ALL, COMMIT, ms=FIRST_ROUND_MS + 50, until_ms=400),
+            *slow(ALL, ALL, RC, ms=400, until_ms=1_000),
+            weather=Weather(10, 14),
+            faults_ms=3_000,
+        ),
+        in_round_1_by(800),
+    ),
     Scenario("M1-10", "10 % loss: decides", lossy(0.1), all_decided_under_faults),
     Scenario("M1-30", "30 % loss: decides", lossy(0.3), all_decided_under_faults),
     Scenario(
         "M2",
-        "50 % loss for 10 s, then heal: decides within the bound",
-        lossy(0.5, 10_000),
-        lambda which, report: report.heal_ms <= which.bound_ms,
+        "50 % loss for 10 s, then heal: what had just begun decides within one round",
+        replace(
+            lossy(0.5, 10_000),
+            asks=tuple(
+                Ask(at_ms, place, height)
+                for height, at_ms in enumerate((0, 5_000, 9_995))
+                for place in ALL
+            ),
+        ),
+        decided_within_a_timeout_of_healing,
     ),
     Scenario(
         "M3",
-        "all frames twice and reordered: decides",
-        plan(weather=Weather(1, 200, duplication=1.0), instances=3),
-        all_decided_under_faults,
+        "all frames twice and reordered: decides in round 1, with no vote too many",
+        plan(
+            weather=Weather(1, 200, duplication=1.0),
+            instances=3,
+            timer=Timer("exponential", 2_000, 4_000),
+        ),
+        voted_once,
     ),
     Scenario(
         "M4",
@@ -141,7 +222,7 @@ SCENARIOS = [
         "M7",
         "leader's inbound cut: others decide its value, it pulls after it heals",
         plan(Cut(ALL, (0,), 0, 10_000), faults_ms=10_000),
-        all_but(0),
+        both(all_but(0), value_of(0)),
     ),
     Scenario(
         "M8",
@@ -160,7 +241,7 @@ SCENARIOS = [
         "M9",
         "COMMITs lost: a later round proposes the prepared value again",
         plan(*slow(ALL, ALL, COMMIT, ms=60_000, until_ms=480), faults_ms=20_000),
-        value_of(0),
+        both(in_rounds(2, 3), value_of(0)),
     ),
     Scenario(
         "M10",
@@ -218,6 +299,19 @@ SCENARIOS = [
         decided_by(3_001 + FIRST_ROUND_MS),
     ),
     Scenario(
+        "K20",
+        "a node falls 20 times and misses a decision each time: it is served the last time too",
+        replace(
+            plan(
+                *(Crash(3, at_ms=EVERY_MS * h + 50, down_ms=400) for h in range(20)),
+                instances=20,
+                faults_ms=20 * EVERY_MS + 500,
+            ),
+            asks=tuple(Ask(EVERY_MS * h + 100, p, h) for h in range(20) for p in (0, 1, 2)),
+        ),
+        served_each_time,
+    ),
+    Scenario(
         "late",
         "a node that starts late catches up with many decisions",
         plan(LateStart(3, 4_000), instances=40, faults_ms=8_000),
@@ -255,9 +349,13 @@ SCENARIOS = [
     ),
     Scenario(
         "B12",
-        "the PRE-PREPARE reaches two peers just before the timeout",
-        plan(*slow((0,), (2, 3), PP, ms=FIRST_ROUND_MS - 30, until_ms=400), faults_ms=20_000),
-        in_rounds(1, 3),
+        "the PRE-PREPARE reaches two peers as the timers expire: decides within two more rounds",
+        plan(
+            *slow((0,), (1,), PP, ms=60_000, until_ms=400),
+            *slow((0,), (2, 3), PP, ms=FIRST_ROUND_MS - 10, until_ms=400),
+            faults_ms=20_000,
+        ),
+        in_rounds(2, 3),
     ),
     Scenario(
         "B13",
@@ -278,6 +376,86 @@ SCENARIOS = [
         all_decided_under_faults,
     ),
     Scenario(
+        "B16",
+        "an equivocating leader leaves evidence with correct nodes; nobody else is accused",
+        plan(Liar(0, "EquivocatingLeader"), faults_ms=20_000),
+        leaves_evidence,
+        10,
+    ),
+    Scenario(
+        "C13",
+        "old votes are replayed all the time, small buffers: fresh ones are still counted",
+        replace(
+            plan(
+                Liar(3, "Replayer"),
+                *slow(ALL, ALL, COMMIT, ms=60_000, until_ms=2_000),
+                faults_ms=10_000,
+            ),
+            small_limits=True,
+        ),
+        in_rounds(2, 4),
+    ),
+    Scenario(
+        "C14",
+        "votes of other instances are replayed as votes of this: it decides on a value of its own",
+        plan(
+            Liar(3, "Replayer"),
+            *slow(ALL, ALL, COMMIT, ms=60_000, until_ms=2_000),
+            instances=4,
+            faults_ms=10_000,
+        ),
+        in_place,
+        10,
+    ),
+    Scenario(
+        "C17",
+        "a liar floods instances that are not open, small buffers: others' votes are kept",
+        replace(
+            plan(
+                Liar(3, "PhantomOpener"),
+                Cut((0,), (2,), 0, 1_500),
+                instances=2,
+                faults_ms=8_000,
+            ),
+            small_limits=True,
+        ),
+        all_decided_under_faults,
+        10,
+    ),
+    Scenario(
+        "C18",
+        "ROUND-CHANGEs of the last round there is, of F peers: nobody jumps",
+        plan(
+            Liar(3, "RoundSpammer"),
+            *slow(ALL, ALL, COMMIT, ms=60_000, until_ms=2_000),
+            instances=2,
+            faults_ms=10_000,
+        ),
+        in_rounds(2, 4),
+    ),
+    Scenario(
+        "C18-3",
+        "n=3, where one peer makes others jump: they decide in the last round there is",
+        plan(
+            Liar(2, "RoundSpammer"),
+            *slow((0, 1, 2), (0, 1, 2), COMMIT, ms=60_000, until_ms=2_000),
+            nodes=3,
+            faults_ms=4_000,
+        ),
+        lambda which, report: report.heal_ms == 0 and report.rounds_max == ROUND_MAX,
+        8,
+    ),
+    Scenario(
+        "C21",
+        "others' PRE-PREPAREs are handed on without their justification: nobody pays for it",
+        plan(
+            Liar(2, "JustificationForger"),
+            *slow(ALL, ALL, COMMIT, ms=60_000, until_ms=2_000),
+            faults_ms=10_000,
+        ),
+        in_rounds(1, 4),
+    ),
+    Scenario(
         "C22",
         "n=7, two silent and two slow: decides at the slow ones' pace",
         plan(
@@ -286,12 +464,12 @@ SCENARIOS = [
             *(
                 f
                 for t in (1, 2, 3, 4)
-                for f in slow((1, 2), (0, 1, 2, 3, 4, 5, 6), t, ms=300, until_ms=20_000)
+                for f in slow((1, 2), (0, 1, 2, 3, 4, 5, 6), t, ms=SLOW_MS, until_ms=20_000)
             ),
             nodes=7,
             faults_ms=20_000,
         ),
-        all_decided_under_faults,
+        at_the_pace_of_the_slow,
     ),
     Scenario(
         "C23",

@@ -1,6 +1,6 @@
 """The catalogue's scenarios of networks, crashes and liars, played by whole clusters.
 
-SCENARIOS M1 to M13, K18, K19, B3, B4, B12 to B15, C22, C23.
+Which those are, `scenarios.py` says; docs/TESTING.md lists each by its name.
 """
 
 from __future__ import annotations

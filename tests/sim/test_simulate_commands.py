@@ -14,6 +14,7 @@ from qbft.sim.plan import Crash, Liar, Partition, Plan
 from qbft_server.cli import main
 
 CRASH = Crash(3, at_ms=1_000)
+TIMED = {"seconds", "runs_per_second"}
 
 
 def test_simulate_alone_shows_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +39,7 @@ def test_run_tells_the_same_story_each_time(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_run_draws_a_diagram(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of one instance, as SVG that a browser reads; a violation is in it."""
+    """Of one instance, as SVG that a browser reads."""
     path = tmp_path / "run.svg"
     command = ["simulate", "run", "--seed", "3", "--nodes", "4", "--svg", str(path)]
     assert main(command) == 0
@@ -64,6 +65,33 @@ def test_swarm_counts_what_it_met(capsys: pytest.CaptureFixture[str]) -> None:
     assert alone["violations"] == {}
     assert main(arguments[:-1]) == 0
     assert "justified_pre_prepare" in capsys.readouterr().out
+
+
+@pytest.mark.real_clock
+def test_a_dask_cluster_plays_the_same_runs(
+    dask_cluster: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Issue 3: `--executor` takes an existing Dask cluster, here a local one of two workers."""
+    commands = {
+        "swarm": ["--seeds", "0:20", "--nodes", "4"],
+        "twins": ["--part", "7/200"],
+    }
+    for name, given in commands.items():
+        results = []
+        for where in (["--jobs", "1"], ["--executor", dask_cluster]):
+            assert main(["simulate", name, *given, "--json", *where]) == 0
+            record = json.loads(capsys.readouterr().out)
+            results.append({k: v for k, v in record.items() if k not in TIMED})
+        assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("command", ["swarm", "twins"])
+def test_an_executor_that_is_none_is_refused(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wrong usage, with what is allowed."""
+    assert main(["simulate", command, "--executor", "cluster"]) == 2
+    assert "processes and dask://HOST:PORT" in capsys.readouterr().err
 
 
 def test_a_violation_is_told_with_the_command_that_shows_it_again(
@@ -103,3 +131,20 @@ def test_a_scenario_file_that_is_none_is_refused(
     path.write_text("[1]")
     assert main(["simulate", "run", "--scenario", str(path)]) == 2
     assert "not a scenario file" in capsys.readouterr().err
+
+
+def test_a_swarm_ends_when_its_time_is_over(capsys: pytest.CaptureFixture[str]) -> None:
+    """Issue 3: CI plays fresh seeds for a minute; here for no time, which is one piece of them."""
+    arguments = [
+        "simulate",
+        "swarm",
+        "--seeds",
+        "0:100000",
+        "--nodes",
+        "1",
+        "--jobs",
+        "1",
+        "--json",
+    ]
+    assert main([*arguments, "--seconds", "0"]) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["runs"] < 100

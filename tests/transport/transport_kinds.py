@@ -13,7 +13,7 @@ from qbft.memory import BATCH_FRAMES_MAX, MemoryNetwork
 from qbft.transport import Frame, Transport
 from qbft_server.peers import GrpcTransport
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 """After which a wait has failed: of the virtual clock here, of the real one there."""
 
 

@@ -87,6 +87,8 @@ def test_golden_bytes() -> None:
         + "4805"  # acknowledged
     )
     assert encode_frame(frame).hex() == expected
+    marks = "1210720e0a0a7072696365732f6274631007"  # prices/btc is kept from 7 on
+    assert encode_frame(Frame(marks=(INSTANCE,))).hex() == marks
 
 
 def test_votes_of_one_instance_share_its_id() -> None:
@@ -258,6 +260,14 @@ def test_a_bad_own_section(edit: Callable[[peer_pb2.OwnSection], object], reason
     assert decode(data) == Decoded(Frame(acknowledged=9), (reason,))
 
 
+@pytest.mark.parametrize("out_of_range", ["covers", "covers_after"])
+def test_a_promise_out_of_range_is_none(out_of_range: str) -> None:
+    """Found by fuzzing: with one of its two numbers out of range the other promises nothing."""
+    frame = Frame(relayed=(vote(PREPARE, 2),), covers=7, covers_after=3)
+    data = edited(frame, lambda f: setattr(f, out_of_range, 2**63))
+    assert decode(data) == Decoded(Frame(relayed=frame.relayed), (R.MALFORMED,))
+
+
 # --- the other sections
 
 ELEMENTS: dict[str, tuple[Frame, Callable[[peer_pb2.Frame], object], RejectReason]] = {
@@ -346,6 +356,16 @@ ELEMENTS: dict[str, tuple[Frame, Callable[[peer_pb2.Frame], object], RejectReaso
         lambda f: f.feed_page.instances[0].Clear(),
         R.BAD_INSTANCE,
     ),
+    "mark of no topic": (
+        Frame(marks=(INSTANCE,)),
+        lambda f: f.marks[0].Clear(),
+        R.BAD_INSTANCE,
+    ),
+    "mark at 2^63": (
+        Frame(marks=(INSTANCE,)),
+        lambda f: setattr(f.marks[0], "height", 2**63),
+        R.BAD_INSTANCE,
+    ),
     "acknowledged 2^63": (
         Frame(),
         lambda f: setattr(f, "acknowledged", 2**63),
@@ -424,6 +444,7 @@ def _field(number: int, data: bytes) -> bytes:
         ("wanted_values_max", "wanted_values"),
         ("wanted_decisions_max", "wanted_decisions"),
         ("feed_instances_max", "feed_page"),
+        ("marks_max", "marks"),
         ("votes_max", "votes"),
     ],
 )
@@ -438,8 +459,8 @@ def test_a_section_above_its_count_is_dropped_as_a_whole(limit: str, section: st
         empty["batch"] = None
     if section in ("votes", "relayed"):
         empty |= {"covers": 0, "covers_after": 0}  # the promise was for what is dropped
-    if section in ("votes", "relayed", "proposals"):
-        empty["memory"] = None  # a page without all of its reasons is none
+    if section in ("votes", "relayed", "proposals", "marks"):
+        empty["memory"] = None  # a page without all of its entries is none
     decoded = decode(encode_frame(frame), **{limit: count - 1})
     assert decoded == Decoded(replace(frame, **empty), (R.TOO_MANY,))
 

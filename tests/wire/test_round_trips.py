@@ -50,7 +50,7 @@ from qbft.wire import (
 )
 from qbft.wire.v1 import journal_pb2, peer_pb2
 
-BRIEF = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+BRIEF = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 topics = st.sampled_from(["0", "a" * 128, "z._/-", "prices/btc"])
 instances = st.builds(InstanceId, topics, st.integers(0, HEIGHT_MAX))
@@ -123,12 +123,15 @@ frames = st.builds(
     memory_wanted=st.none() | st.integers(0, 2**32 - 1),
     memory=st.none()
     | st.builds(
-        lambda ends, last, lost, end: Memory(min(ends), max(ends), last, lost, end),
+        lambda ends, last, lost, end: Memory(
+            min(ends), max(ends), last or len(set(ends)) == 1, lost, end
+        ),
         st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)),
         st.booleans(),
         st.booleans(),
         sequences,
     ),
+    marks=st.lists(instances, max_size=3).map(tuple),
 )
 
 

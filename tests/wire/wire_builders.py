@@ -87,6 +87,7 @@ def full_frame() -> Frame:
         covers_after=41,
         memory_wanted=64,
         memory=Memory(64, 128, is_last=True, lost=True, feed_end=2**63 - 1),
+        marks=(INSTANCE, other),
     )
 
 

@@ -22,48 +22,68 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from qbft.wire.v1 import capture_pb2 as qbft_dot_v1_dot_capture__pb2
+from qbft.wire.v1 import inspection_pb2 as qbft_dot_v1_dot_inspection__pb2
 from qbft.wire.v1 import messages_pb2 as qbft_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16qbft/v1/decision.proto\x12\x07qbft.v1\x1a\x16qbft/v1/messages.proto\"5\n\x0eProposeRequest\x12#\n\x08proposal\x18\x01 \x01(\x0b\x32\x11.qbft.v1.Proposal\"3\n\x0cProposeReply\x12#\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x11.qbft.v1.Decision\"G\n\x14ProposeStreamRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12#\n\x08proposal\x18\x02 \x01(\x0b\x32\x11.qbft.v1.Proposal\"P\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x14\n\x0c\x66irst_digest\x18\x03 \x01(\x0c\x12\x10\n\x08retry_ms\x18\x04 \x01(\r\"w\n\x12ProposeStreamReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x11.qbft.v1.DecisionH\x00\x12#\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x10.qbft.v1.FailureH\x00\x42\t\n\x07outcome\";\n\x12GetDecisionRequest\x12%\n\x08instance\x18\x01 \x01(\x0b\x32\x13.qbft.v1.InstanceId\"v\n\x10GetDecisionReply\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.qbft.v1.DecisionState\x12#\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x11.qbft.v1.Decision\x12\x16\n\x0elow_water_mark\x18\x03 \x01(\x04\"I\n\x14ListDecisionsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x13\n\x0b\x66rom_height\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\r\"d\n\x12ListDecisionsReply\x12$\n\tdecisions\x18\x01 \x03(\x0b\x32\x11.qbft.v1.Decision\x12\x18\n\x0bnext_height\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_next_height\"2\n\x0cWatchRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x13\n\x0b\x66rom_height\x18\x02 \x01(\x04\"!\n\x0fWatchAllRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x0c\"D\n\rWatchAllReply\x12#\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x11.qbft.v1.Decision\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\"\x12\n\x10GetStatusRequest\"`\n\nPeerStatus\x12\x11\n\tvalidator\x18\x01 \x01(\x04\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x1a\n\rlast_heard_ms\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x10\n\x0e_last_heard_ms\"\x85\x02\n\x0eGetStatusReply\x12\x11\n\tnode_name\x18\x01 \x01(\t\x12\x11\n\tvalidator\x18\x02 \x01(\x04\x12\x12\n\ncluster_id\x18\x03 \x01(\x0c\x12\r\n\x05nodes\x18\x04 \x01(\r\x12\x0e\n\x06\x66\x61ulty\x18\x05 \x01(\r\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x0e\n\x06voting\x18\x07 \x01(\x08\x12\x18\n\x10quorum_reachable\x18\x08 \x01(\x08\x12\x16\n\x0eopen_instances\x18\t \x01(\x04\x12\x11\n\tdecisions\x18\n \x01(\x04\x12\x10\n\x08store_id\x18\x0b \x01(\x0c\x12\"\n\x05peers\x18\x0c \x03(\x0b\x32\x13.qbft.v1.PeerStatus*\xa4\x01\n\rDecisionState\x12\x1e\n\x1a\x44\x45\x43ISION_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45\x43ISION_STATE_DECIDED\x10\x01\x12\x1c\n\x18\x44\x45\x43ISION_STATE_UNDECIDED\x10\x02\x12\x1a\n\x16\x44\x45\x43ISION_STATE_UNKNOWN\x10\x03\x12\x1d\n\x19\x44\x45\x43ISION_STATE_BELOW_MARK\x10\x04\x32\xe7\x03\n\x0f\x44\x65\x63isionService\x12\x39\n\x07Propose\x12\x17.qbft.v1.ProposeRequest\x1a\x15.qbft.v1.ProposeReply\x12O\n\rProposeStream\x12\x1d.qbft.v1.ProposeStreamRequest\x1a\x1b.qbft.v1.ProposeStreamReply(\x01\x30\x01\x12\x45\n\x0bGetDecision\x12\x1b.qbft.v1.GetDecisionRequest\x1a\x19.qbft.v1.GetDecisionReply\x12K\n\rListDecisions\x12\x1d.qbft.v1.ListDecisionsRequest\x1a\x1b.qbft.v1.ListDecisionsReply\x12\x33\n\x05Watch\x12\x15.qbft.v1.WatchRequest\x1a\x11.qbft.v1.Decision0\x01\x12>\n\x08WatchAll\x12\x18.qbft.v1.WatchAllRequest\x1a\x16.qbft.v1.WatchAllReply0\x01\x12?\n\tGetStatus\x12\x19.qbft.v1.GetStatusRequest\x1a\x17.qbft.v1.GetStatusReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16qbft/v1/decision.proto\x12\x07qbft.v1\x1a\x15qbft/v1/capture.proto\x1a\x18qbft/v1/inspection.proto\x1a\x16qbft/v1/messages.proto\"5\n\x0eProposeRequest\x12#\n\x08proposal\x18\x01 \x01(\x0b\x32\x11.qbft.v1.Proposal\"3\n\x0cProposeReply\x12#\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x11.qbft.v1.Decision\"G\n\x14ProposeStreamRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12#\n\x08proposal\x18\x02 \x01(\x0b\x32\x11.qbft.v1.Proposal\"P\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x14\n\x0c\x66irst_digest\x18\x03 \x01(\x0c\x12\x10\n\x08retry_ms\x18\x04 \x01(\r\"w\n\x12ProposeStreamReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x11.qbft.v1.DecisionH\x00\x12#\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x10.qbft.v1.FailureH\x00\x42\t\n\x07outcome\";\n\x12GetDecisionRequest\x12%\n\x08instance\x18\x01 \x01(\x0b\x32\x13.qbft.v1.InstanceId\"v\n\x10GetDecisionReply\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.qbft.v1.DecisionState\x12#\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x11.qbft.v1.Decision\x12\x16\n\x0elow_water_mark\x18\x03 \x01(\x04\"I\n\x14ListDecisionsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x13\n\x0b\x66rom_height\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\r\"d\n\x12ListDecisionsReply\x12$\n\tdecisions\x18\x01 \x03(\x0b\x32\x11.qbft.v1.Decision\x12\x18\n\x0bnext_height\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_next_height\"2\n\x0cWatchRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x13\n\x0b\x66rom_height\x18\x02 \x01(\x04\"!\n\x0fWatchAllRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x0c\"D\n\rWatchAllReply\x12#\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x11.qbft.v1.Decision\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\"\x12\n\x10GetStatusRequest\"`\n\nPeerStatus\x12\x11\n\tvalidator\x18\x01 \x01(\x04\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x1a\n\rlast_heard_ms\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x10\n\x0e_last_heard_ms\"\x9c\x02\n\x0eGetStatusReply\x12\x11\n\tnode_name\x18\x01 \x01(\t\x12\x11\n\tvalidator\x18\x02 \x01(\x04\x12\x12\n\ncluster_id\x18\x03 \x01(\x0c\x12\r\n\x05nodes\x18\x04 \x01(\r\x12\x0e\n\x06\x66\x61ulty\x18\x05 \x01(\r\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x0e\n\x06voting\x18\x07 \x01(\x08\x12\x18\n\x10quorum_reachable\x18\x08 \x01(\x08\x12\x16\n\x0eopen_instances\x18\t \x01(\x04\x12\x11\n\tdecisions\x18\n \x01(\x04\x12\x10\n\x08store_id\x18\x0b \x01(\x0c\x12\"\n\x05peers\x18\x0c \x03(\x0b\x32\x13.qbft.v1.PeerStatus\x12\x15\n\rclock_unix_ms\x18\r \x01(\x04\"\x14\n\x12ListHeightsRequest\"8\n\x10ListHeightsReply\x12$\n\x07highest\x18\x01 \x03(\x0b\x32\x13.qbft.v1.InstanceId\"$\n\x13ListEvidenceRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\r\"T\n\x11ListEvidenceReply\x12#\n\x08\x65vidence\x18\x01 \x03(\x0b\x32\x11.qbft.v1.Evidence\x12\x11\n\x04next\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x07\n\x05_next\"\\\n\x05\x45ntry\x12\x12\n\nrequest_id\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\r\n\x05until\x18\x03 \x01(\x04\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\x0c\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"=\n\rAppendRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x1d\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x0e.qbft.v1.Entry\"Q\n\x0b\x41ppendReply\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\r\x12#\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32\x11.qbft.v1.Decision\"%\n\x14GetNextHeightRequest\x12\r\n\x05topic\x18\x01 \x01(\t\"$\n\x12GetNextHeightReply\x12\x0e\n\x06height\x18\x01 \x01(\x04*\xa4\x01\n\rDecisionState\x12\x1e\n\x1a\x44\x45\x43ISION_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45\x43ISION_STATE_DECIDED\x10\x01\x12\x1c\n\x18\x44\x45\x43ISION_STATE_UNDECIDED\x10\x02\x12\x1a\n\x16\x44\x45\x43ISION_STATE_UNKNOWN\x10\x03\x12\x1d\n\x19\x44\x45\x43ISION_STATE_BELOW_MARK\x10\x04\x32\xa5\x07\n\x0f\x44\x65\x63isionService\x12\x39\n\x07Propose\x12\x17.qbft.v1.ProposeRequest\x1a\x15.qbft.v1.ProposeReply\x12O\n\rProposeStream\x12\x1d.qbft.v1.ProposeStreamRequest\x1a\x1b.qbft.v1.ProposeStreamReply(\x01\x30\x01\x12\x36\n\x06\x41ppend\x12\x16.qbft.v1.AppendRequest\x1a\x14.qbft.v1.AppendReply\x12K\n\rGetNextHeight\x12\x1d.qbft.v1.GetNextHeightRequest\x1a\x1b.qbft.v1.GetNextHeightReply\x12\x45\n\x0bGetDecision\x12\x1b.qbft.v1.GetDecisionRequest\x1a\x19.qbft.v1.GetDecisionReply\x12K\n\rListDecisions\x12\x1d.qbft.v1.ListDecisionsRequest\x1a\x1b.qbft.v1.ListDecisionsReply\x12\x33\n\x05Watch\x12\x15.qbft.v1.WatchRequest\x1a\x11.qbft.v1.Decision0\x01\x12>\n\x08WatchAll\x12\x18.qbft.v1.WatchAllRequest\x1a\x16.qbft.v1.WatchAllReply0\x01\x12?\n\tGetStatus\x12\x19.qbft.v1.GetStatusRequest\x1a\x17.qbft.v1.GetStatusReply\x12Q\n\x0fInspectInstance\x12\x1f.qbft.v1.InspectInstanceRequest\x1a\x1d.qbft.v1.InspectInstanceReply\x12H\n\x0cListEvidence\x12\x1c.qbft.v1.ListEvidenceRequest\x1a\x1a.qbft.v1.ListEvidenceReply\x12Q\n\x0f\x43\x61ptureInstance\x12\x1f.qbft.v1.CaptureInstanceRequest\x1a\x1d.qbft.v1.CaptureInstanceReply\x12G\n\x0bListHeights\x12\x1b.qbft.v1.ListHeightsRequest\x1a\x19.qbft.v1.ListHeightsReply0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qbft.wire.v1.decision_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DECISIONSTATE']._serialized_start=1341
-  _globals['_DECISIONSTATE']._serialized_end=1505
-  _globals['_PROPOSEREQUEST']._serialized_start=59
-  _globals['_PROPOSEREQUEST']._serialized_end=112
-  _globals['_PROPOSEREPLY']._serialized_start=114
-  _globals['_PROPOSEREPLY']._serialized_end=165
-  _globals['_PROPOSESTREAMREQUEST']._serialized_start=167
-  _globals['_PROPOSESTREAMREQUEST']._serialized_end=238
-  _globals['_FAILURE']._serialized_start=240
-  _globals['_FAILURE']._serialized_end=320
-  _globals['_PROPOSESTREAMREPLY']._serialized_start=322
-  _globals['_PROPOSESTREAMREPLY']._serialized_end=441
-  _globals['_GETDECISIONREQUEST']._serialized_start=443
-  _globals['_GETDECISIONREQUEST']._serialized_end=502
-  _globals['_GETDECISIONREPLY']._serialized_start=504
-  _globals['_GETDECISIONREPLY']._serialized_end=622
-  _globals['_LISTDECISIONSREQUEST']._serialized_start=624
-  _globals['_LISTDECISIONSREQUEST']._serialized_end=697
-  _globals['_LISTDECISIONSREPLY']._serialized_start=699
-  _globals['_LISTDECISIONSREPLY']._serialized_end=799
-  _globals['_WATCHREQUEST']._serialized_start=801
-  _globals['_WATCHREQUEST']._serialized_end=851
-  _globals['_WATCHALLREQUEST']._serialized_start=853
-  _globals['_WATCHALLREQUEST']._serialized_end=886
-  _globals['_WATCHALLREPLY']._serialized_start=888
-  _globals['_WATCHALLREPLY']._serialized_end=956
-  _globals['_GETSTATUSREQUEST']._serialized_start=958
-  _globals['_GETSTATUSREQUEST']._serialized_end=976
-  _globals['_PEERSTATUS']._serialized_start=978
-  _globals['_PEERSTATUS']._serialized_end=1074
-  _globals['_GETSTATUSREPLY']._serialized_start=1077
-  _globals['_GETSTATUSREPLY']._serialized_end=1338
-  _globals['_DECISIONSERVICE']._serialized_start=1508
-  _globals['_DECISIONSERVICE']._serialized_end=1995
+  _globals['_DECISIONSTATE']._serialized_start=1934
+  _globals['_DECISIONSTATE']._serialized_end=2098
+  _globals['_PROPOSEREQUEST']._serialized_start=108
+  _globals['_PROPOSEREQUEST']._serialized_end=161
+  _globals['_PROPOSEREPLY']._serialized_start=163
+  _globals['_PROPOSEREPLY']._serialized_end=214
+  _globals['_PROPOSESTREAMREQUEST']._serialized_start=216
+  _globals['_PROPOSESTREAMREQUEST']._serialized_end=287
+  _globals['_FAILURE']._serialized_start=289
+  _globals['_FAILURE']._serialized_end=369
+  _globals['_PROPOSESTREAMREPLY']._serialized_start=371
+  _globals['_PROPOSESTREAMREPLY']._serialized_end=490
+  _globals['_GETDECISIONREQUEST']._serialized_start=492
+  _globals['_GETDECISIONREQUEST']._serialized_end=551
+  _globals['_GETDECISIONREPLY']._serialized_start=553
+  _globals['_GETDECISIONREPLY']._serialized_end=671
+  _globals['_LISTDECISIONSREQUEST']._serialized_start=673
+  _globals['_LISTDECISIONSREQUEST']._serialized_end=746
+  _globals['_LISTDECISIONSREPLY']._serialized_start=748
+  _globals['_LISTDECISIONSREPLY']._serialized_end=848
+  _globals['_WATCHREQUEST']._serialized_start=850
+  _globals['_WATCHREQUEST']._serialized_end=900
+  _globals['_WATCHALLREQUEST']._serialized_start=902
+  _globals['_WATCHALLREQUEST']._serialized_end=935
+  _globals['_WATCHALLREPLY']._serialized_start=937
+  _globals['_WATCHALLREPLY']._serialized_end=1005
+  _globals['_GETSTATUSREQUEST']._serialized_start=1007
+  _globals['_GETSTATUSREQUEST']._serialized_end=1025
+  _globals['_PEERSTATUS']._serialized_start=1027
+  _globals['_PEERSTATUS']._serialized_end=1123
+  _globals['_GETSTATUSREPLY']._serialized_start=1126
+  _globals['_GETSTATUSREPLY']._serialized_end=1410
+  _globals['_LISTHEIGHTSREQUEST']._serialized_start=1412
+  _globals['_LISTHEIGHTSREQUEST']._serialized_end=1432
+  _globals['_LISTHEIGHTSREPLY']._serialized_start=1434
+  _globals['_LISTHEIGHTSREPLY']._serialized_end=1490
+  _globals['_LISTEVIDENCEREQUEST']._serialized_start=1492
+  _globals['_LISTEVIDENCEREQUEST']._serialized_end=1528
+  _globals['_LISTEVIDENCEREPLY']._serialized_start=1530
+  _globals['_LISTEVIDENCEREPLY']._serialized_end=1614
+  _globals['_ENTRY']._serialized_start=1616
+  _globals['_ENTRY']._serialized_end=1708
+  _globals['_APPENDREQUEST']._serialized_start=1710
+  _globals['_APPENDREQUEST']._serialized_end=1771
+  _globals['_APPENDREPLY']._serialized_start=1773
+  _globals['_APPENDREPLY']._serialized_end=1854
+  _globals['_GETNEXTHEIGHTREQUEST']._serialized_start=1856
+  _globals['_GETNEXTHEIGHTREQUEST']._serialized_end=1893
+  _globals['_GETNEXTHEIGHTREPLY']._serialized_start=1895
+  _globals['_GETNEXTHEIGHTREPLY']._serialized_end=1931
+  _globals['_DECISIONSERVICE']._serialized_start=2101
+  _globals['_DECISIONSERVICE']._serialized_end=3034
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,5 @@
+from qbft.wire.v1 import capture_pb2 as _capture_pb2
+from qbft.wire.v1 import inspection_pb2 as _inspection_pb2
 from qbft.wire.v1 import messages_pb2 as _messages_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -134,7 +136,7 @@ class PeerStatus(_message.Message):
     def __init__(self, validator: _Optional[int] = ..., connected: _Optional[bool] = ..., last_heard_ms: _Optional[int] = ...) -> None: ...
 
 class GetStatusReply(_message.Message):
-    __slots__ = ("node_name", "validator", "cluster_id", "nodes", "faulty", "version", "voting", "quorum_reachable", "open_instances", "decisions", "store_id", "peers")
+    __slots__ = ("node_name", "validator", "cluster_id", "nodes", "faulty", "version", "voting", "quorum_reachable", "open_instances", "decisions", "store_id", "peers", "clock_unix_ms")
     NODE_NAME_FIELD_NUMBER: _ClassVar[int]
     VALIDATOR_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -147,6 +149,7 @@ class GetStatusReply(_message.Message):
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
     PEERS_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     node_name: str
     validator: int
     cluster_id: bytes
@@ -159,4 +162,73 @@ class GetStatusReply(_message.Message):
     decisions: int
     store_id: bytes
     peers: _containers.RepeatedCompositeFieldContainer[PeerStatus]
-    def __init__(self, node_name: _Optional[str] = ..., validator: _Optional[int] = ..., cluster_id: _Optional[bytes] = ..., nodes: _Optional[int] = ..., faulty: _Optional[int] = ..., version: _Optional[str] = ..., voting: _Optional[bool] = ..., quorum_reachable: _Optional[bool] = ..., open_instances: _Optional[int] = ..., decisions: _Optional[int] = ..., store_id: _Optional[bytes] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ...) -> None: ...
+    clock_unix_ms: int
+    def __init__(self, node_name: _Optional[str] = ..., validator: _Optional[int] = ..., cluster_id: _Optional[bytes] = ..., nodes: _Optional[int] = ..., faulty: _Optional[int] = ..., version: _Optional[str] = ..., voting: _Optional[bool] = ..., quorum_reachable: _Optional[bool] = ..., open_instances: _Optional[int] = ..., decisions: _Optional[int] = ..., store_id: _Optional[bytes] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., clock_unix_ms: _Optional[int] = ...) -> None: ...
+
+class ListHeightsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListHeightsReply(_message.Message):
+    __slots__ = ("highest",)
+    HIGHEST_FIELD_NUMBER: _ClassVar[int]
+    highest: _containers.RepeatedCompositeFieldContainer[_messages_pb2.InstanceId]
+    def __init__(self, highest: _Optional[_Iterable[_Union[_messages_pb2.InstanceId, _Mapping]]] = ...) -> None: ...
+
+class ListEvidenceRequest(_message.Message):
+    __slots__ = ("after",)
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    after: int
+    def __init__(self, after: _Optional[int] = ...) -> None: ...
+
+class ListEvidenceReply(_message.Message):
+    __slots__ = ("evidence", "next")
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    evidence: _containers.RepeatedCompositeFieldContainer[_messages_pb2.Evidence]
+    next: int
+    def __init__(self, evidence: _Optional[_Iterable[_Union[_messages_pb2.Evidence, _Mapping]]] = ..., next: _Optional[int] = ...) -> None: ...
+
+class Entry(_message.Message):
+    __slots__ = ("request_id", "value", "until", "author", "signature")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    request_id: bytes
+    value: bytes
+    until: int
+    author: bytes
+    signature: bytes
+    def __init__(self, request_id: _Optional[bytes] = ..., value: _Optional[bytes] = ..., until: _Optional[int] = ..., author: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class AppendRequest(_message.Message):
+    __slots__ = ("topic", "entry")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    entry: Entry
+    def __init__(self, topic: _Optional[str] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ...) -> None: ...
+
+class AppendReply(_message.Message):
+    __slots__ = ("height", "index", "decision")
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    height: int
+    index: int
+    decision: _messages_pb2.Decision
+    def __init__(self, height: _Optional[int] = ..., index: _Optional[int] = ..., decision: _Optional[_Union[_messages_pb2.Decision, _Mapping]] = ...) -> None: ...
+
+class GetNextHeightRequest(_message.Message):
+    __slots__ = ("topic",)
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    def __init__(self, topic: _Optional[str] = ...) -> None: ...
+
+class GetNextHeightReply(_message.Message):
+    __slots__ = ("height",)
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    height: int
+    def __init__(self, height: _Optional[int] = ...) -> None: ...

@@ -3,7 +3,9 @@
 import grpc
 import warnings
 
+from qbft.wire.v1 import capture_pb2 as qbft_dot_v1_dot_capture__pb2
 from qbft.wire.v1 import decision_pb2 as qbft_dot_v1_dot_decision__pb2
+from qbft.wire.v1 import inspection_pb2 as qbft_dot_v1_dot_inspection__pb2
 from qbft.wire.v1 import messages_pb2 as qbft_dot_v1_dot_messages__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
@@ -45,6 +47,16 @@ class DecisionServiceStub:
                 request_serializer=qbft_dot_v1_dot_decision__pb2.ProposeStreamRequest.SerializeToString,
                 response_deserializer=qbft_dot_v1_dot_decision__pb2.ProposeStreamReply.FromString,
                 _registered_method=True)
+        self.Append = channel.unary_unary(
+                '/qbft.v1.DecisionService/Append',
+                request_serializer=qbft_dot_v1_dot_decision__pb2.AppendRequest.SerializeToString,
+                response_deserializer=qbft_dot_v1_dot_decision__pb2.AppendReply.FromString,
+                _registered_method=True)
+        self.GetNextHeight = channel.unary_unary(
+                '/qbft.v1.DecisionService/GetNextHeight',
+                request_serializer=qbft_dot_v1_dot_decision__pb2.GetNextHeightRequest.SerializeToString,
+                response_deserializer=qbft_dot_v1_dot_decision__pb2.GetNextHeightReply.FromString,
+                _registered_method=True)
         self.GetDecision = channel.unary_unary(
                 '/qbft.v1.DecisionService/GetDecision',
                 request_serializer=qbft_dot_v1_dot_decision__pb2.GetDecisionRequest.SerializeToString,
@@ -70,6 +82,26 @@ class DecisionServiceStub:
                 request_serializer=qbft_dot_v1_dot_decision__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=qbft_dot_v1_dot_decision__pb2.GetStatusReply.FromString,
                 _registered_method=True)
+        self.InspectInstance = channel.unary_unary(
+                '/qbft.v1.DecisionService/InspectInstance',
+                request_serializer=qbft_dot_v1_dot_inspection__pb2.InspectInstanceRequest.SerializeToString,
+                response_deserializer=qbft_dot_v1_dot_inspection__pb2.InspectInstanceReply.FromString,
+                _registered_method=True)
+        self.ListEvidence = channel.unary_unary(
+                '/qbft.v1.DecisionService/ListEvidence',
+                request_serializer=qbft_dot_v1_dot_decision__pb2.ListEvidenceRequest.SerializeToString,
+                response_deserializer=qbft_dot_v1_dot_decision__pb2.ListEvidenceReply.FromString,
+                _registered_method=True)
+        self.CaptureInstance = channel.unary_unary(
+                '/qbft.v1.DecisionService/CaptureInstance',
+                request_serializer=qbft_dot_v1_dot_capture__pb2.CaptureInstanceRequest.SerializeToString,
+                response_deserializer=qbft_dot_v1_dot_capture__pb2.CaptureInstanceReply.FromString,
+                _registered_method=True)
+        self.ListHeights = channel.unary_stream(
+                '/qbft.v1.DecisionService/ListHeights',
+                request_serializer=qbft_dot_v1_dot_decision__pb2.ListHeightsRequest.SerializeToString,
+                response_deserializer=qbft_dot_v1_dot_decision__pb2.ListHeightsReply.FromString,
+                _registered_method=True)
 
 
 class DecisionServiceServicer:
@@ -85,6 +117,19 @@ class DecisionServiceServicer:
     def ProposeStream(self, request_iterator, context):
         """Many at once over one stream; replies come as decided, in any order.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Append(self, request, context):
+        """Puts an entry at the next free position of an ordered topic; answers when it stands there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetNextHeight(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -122,6 +167,35 @@ class DecisionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def InspectInstance(self, request, context):
+        """How this node stands in one instance, and with its peers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvidence(self, request, context):
+        """What this node holds against validators, itself included; by validator, the oldest first.
+        Records of topics that the client may not read are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CaptureInstance(self, request, context):
+        """What this node recorded of one instance; digests, no values.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHeights(self, request, context):
+        """How far each topic has come on this node: for the seal that ends an epoch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DecisionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -134,6 +208,16 @@ def add_DecisionServiceServicer_to_server(servicer, server):
                     servicer.ProposeStream,
                     request_deserializer=qbft_dot_v1_dot_decision__pb2.ProposeStreamRequest.FromString,
                     response_serializer=qbft_dot_v1_dot_decision__pb2.ProposeStreamReply.SerializeToString,
+            ),
+            'Append': grpc.unary_unary_rpc_method_handler(
+                    servicer.Append,
+                    request_deserializer=qbft_dot_v1_dot_decision__pb2.AppendRequest.FromString,
+                    response_serializer=qbft_dot_v1_dot_decision__pb2.AppendReply.SerializeToString,
+            ),
+            'GetNextHeight': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNextHeight,
+                    request_deserializer=qbft_dot_v1_dot_decision__pb2.GetNextHeightRequest.FromString,
+                    response_serializer=qbft_dot_v1_dot_decision__pb2.GetNextHeightReply.SerializeToString,
             ),
             'GetDecision': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDecision,
@@ -159,6 +243,26 @@ def add_DecisionServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=qbft_dot_v1_dot_decision__pb2.GetStatusRequest.FromString,
                     response_serializer=qbft_dot_v1_dot_decision__pb2.GetStatusReply.SerializeToString,
+            ),
+            'InspectInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.InspectInstance,
+                    request_deserializer=qbft_dot_v1_dot_inspection__pb2.InspectInstanceRequest.FromString,
+                    response_serializer=qbft_dot_v1_dot_inspection__pb2.InspectInstanceReply.SerializeToString,
+            ),
+            'ListEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvidence,
+                    request_deserializer=qbft_dot_v1_dot_decision__pb2.ListEvidenceRequest.FromString,
+                    response_serializer=qbft_dot_v1_dot_decision__pb2.ListEvidenceReply.SerializeToString,
+            ),
+            'CaptureInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.CaptureInstance,
+                    request_deserializer=qbft_dot_v1_dot_capture__pb2.CaptureInstanceRequest.FromString,
+                    response_serializer=qbft_dot_v1_dot_capture__pb2.CaptureInstanceReply.SerializeToString,
+            ),
+            'ListHeights': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListHeights,
+                    request_deserializer=qbft_dot_v1_dot_decision__pb2.ListHeightsRequest.FromString,
+                    response_serializer=qbft_dot_v1_dot_decision__pb2.ListHeightsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -215,6 +319,60 @@ class DecisionService:
             '/qbft.v1.DecisionService/ProposeStream',
             qbft_dot_v1_dot_decision__pb2.ProposeStreamRequest.SerializeToString,
             qbft_dot_v1_dot_decision__pb2.ProposeStreamReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Append(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qbft.v1.DecisionService/Append',
+            qbft_dot_v1_dot_decision__pb2.AppendRequest.SerializeToString,
+            qbft_dot_v1_dot_decision__pb2.AppendReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNextHeight(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qbft.v1.DecisionService/GetNextHeight',
+            qbft_dot_v1_dot_decision__pb2.GetNextHeightRequest.SerializeToString,
+            qbft_dot_v1_dot_decision__pb2.GetNextHeightReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -350,6 +508,114 @@ class DecisionService:
             '/qbft.v1.DecisionService/GetStatus',
             qbft_dot_v1_dot_decision__pb2.GetStatusRequest.SerializeToString,
             qbft_dot_v1_dot_decision__pb2.GetStatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InspectInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qbft.v1.DecisionService/InspectInstance',
+            qbft_dot_v1_dot_inspection__pb2.InspectInstanceRequest.SerializeToString,
+            qbft_dot_v1_dot_inspection__pb2.InspectInstanceReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qbft.v1.DecisionService/ListEvidence',
+            qbft_dot_v1_dot_decision__pb2.ListEvidenceRequest.SerializeToString,
+            qbft_dot_v1_dot_decision__pb2.ListEvidenceReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CaptureInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qbft.v1.DecisionService/CaptureInstance',
+            qbft_dot_v1_dot_capture__pb2.CaptureInstanceRequest.SerializeToString,
+            qbft_dot_v1_dot_capture__pb2.CaptureInstanceReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHeights(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qbft.v1.DecisionService/ListHeights',
+            qbft_dot_v1_dot_decision__pb2.ListHeightsRequest.SerializeToString,
+            qbft_dot_v1_dot_decision__pb2.ListHeightsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,31 +51,43 @@ class LostVotes(_message.Message):
     sequence: int
     def __init__(self, store_id: _Optional[bytes] = ..., sequence: _Optional[int] = ...) -> None: ...
 
+class VoteFloor(_message.Message):
+    __slots__ = ("topic", "height")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    height: int
+    def __init__(self, topic: _Optional[str] = ..., height: _Optional[int] = ...) -> None: ...
+
 class JournalStanding(_message.Message):
-    __slots__ = ("lost", "replaced", "next_sequence")
+    __slots__ = ("lost", "replaced", "next_sequence", "floors")
     LOST_FIELD_NUMBER: _ClassVar[int]
     REPLACED_FIELD_NUMBER: _ClassVar[int]
     NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FLOORS_FIELD_NUMBER: _ClassVar[int]
     lost: bool
     replaced: _containers.RepeatedCompositeFieldContainer[LostVotes]
     next_sequence: int
-    def __init__(self, lost: _Optional[bool] = ..., replaced: _Optional[_Iterable[_Union[LostVotes, _Mapping]]] = ..., next_sequence: _Optional[int] = ...) -> None: ...
+    floors: _containers.RepeatedCompositeFieldContainer[VoteFloor]
+    def __init__(self, lost: _Optional[bool] = ..., replaced: _Optional[_Iterable[_Union[LostVotes, _Mapping]]] = ..., next_sequence: _Optional[int] = ..., floors: _Optional[_Iterable[_Union[VoteFloor, _Mapping]]] = ...) -> None: ...
 
 class JournalRecord(_message.Message):
-    __slots__ = ("vote", "proposal", "decision", "quarantine", "standing", "mark")
+    __slots__ = ("vote", "proposal", "decision", "quarantine", "standing", "mark", "evidence")
     VOTE_FIELD_NUMBER: _ClassVar[int]
     PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     QUARANTINE_FIELD_NUMBER: _ClassVar[int]
     STANDING_FIELD_NUMBER: _ClassVar[int]
     MARK_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     vote: JournalVote
     proposal: JournalProposal
     decision: _messages_pb2.Decision
     quarantine: JournalQuarantine
     standing: JournalStanding
     mark: JournalMark
-    def __init__(self, vote: _Optional[_Union[JournalVote, _Mapping]] = ..., proposal: _Optional[_Union[JournalProposal, _Mapping]] = ..., decision: _Optional[_Union[_messages_pb2.Decision, _Mapping]] = ..., quarantine: _Optional[_Union[JournalQuarantine, _Mapping]] = ..., standing: _Optional[_Union[JournalStanding, _Mapping]] = ..., mark: _Optional[_Union[JournalMark, _Mapping]] = ...) -> None: ...
+    evidence: _messages_pb2.Evidence
+    def __init__(self, vote: _Optional[_Union[JournalVote, _Mapping]] = ..., proposal: _Optional[_Union[JournalProposal, _Mapping]] = ..., decision: _Optional[_Union[_messages_pb2.Decision, _Mapping]] = ..., quarantine: _Optional[_Union[JournalQuarantine, _Mapping]] = ..., standing: _Optional[_Union[JournalStanding, _Mapping]] = ..., mark: _Optional[_Union[JournalMark, _Mapping]] = ..., evidence: _Optional[_Union[_messages_pb2.Evidence, _Mapping]] = ...) -> None: ...
 
 class JournalCommit(_message.Message):
     __slots__ = ("records",)

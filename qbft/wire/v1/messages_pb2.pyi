@@ -119,3 +119,11 @@ class Decision(_message.Message):
     certificate: Certificate
     own: bool
     def __init__(self, instance: _Optional[_Union[InstanceId, _Mapping]] = ..., round: _Optional[int] = ..., value: _Optional[bytes] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., own: _Optional[bool] = ...) -> None: ...
+
+class Evidence(_message.Message):
+    __slots__ = ("first", "second")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    SECOND_FIELD_NUMBER: _ClassVar[int]
+    first: SignedVote
+    second: SignedVote
+    def __init__(self, first: _Optional[_Union[SignedVote, _Mapping]] = ..., second: _Optional[_Union[SignedVote, _Mapping]] = ...) -> None: ...

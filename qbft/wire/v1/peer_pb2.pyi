@@ -96,7 +96,7 @@ class Memory(_message.Message):
     def __init__(self, after: _Optional[int] = ..., next: _Optional[int] = ..., is_last: _Optional[bool] = ..., lost: _Optional[bool] = ..., feed_end: _Optional[int] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("own", "relayed", "proposals", "certificates", "wanted_values", "wanted_decisions", "feed_request", "feed_page", "acknowledged", "covers", "covers_after", "memory_wanted", "memory")
+    __slots__ = ("own", "relayed", "proposals", "certificates", "wanted_values", "wanted_decisions", "feed_request", "feed_page", "acknowledged", "covers", "covers_after", "memory_wanted", "memory", "marks")
     OWN_FIELD_NUMBER: _ClassVar[int]
     RELAYED_FIELD_NUMBER: _ClassVar[int]
     PROPOSALS_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +110,7 @@ class Frame(_message.Message):
     COVERS_AFTER_FIELD_NUMBER: _ClassVar[int]
     MEMORY_WANTED_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
+    MARKS_FIELD_NUMBER: _ClassVar[int]
     own: OwnSection
     relayed: _containers.RepeatedCompositeFieldContainer[_messages_pb2.SignedVote]
     proposals: _containers.RepeatedCompositeFieldContainer[_messages_pb2.Proposal]
@@ -123,7 +124,8 @@ class Frame(_message.Message):
     covers_after: int
     memory_wanted: MemoryRequest
     memory: Memory
-    def __init__(self, own: _Optional[_Union[OwnSection, _Mapping]] = ..., relayed: _Optional[_Iterable[_Union[_messages_pb2.SignedVote, _Mapping]]] = ..., proposals: _Optional[_Iterable[_Union[_messages_pb2.Proposal, _Mapping]]] = ..., certificates: _Optional[_Iterable[_Union[_messages_pb2.Certificate, _Mapping]]] = ..., wanted_values: _Optional[_Iterable[_Union[WantedValue, _Mapping]]] = ..., wanted_decisions: _Optional[_Iterable[_Union[_messages_pb2.InstanceId, _Mapping]]] = ..., feed_request: _Optional[_Union[FeedRequest, _Mapping]] = ..., feed_page: _Optional[_Union[FeedPage, _Mapping]] = ..., acknowledged: _Optional[int] = ..., covers: _Optional[int] = ..., covers_after: _Optional[int] = ..., memory_wanted: _Optional[_Union[MemoryRequest, _Mapping]] = ..., memory: _Optional[_Union[Memory, _Mapping]] = ...) -> None: ...
+    marks: _containers.RepeatedCompositeFieldContainer[_messages_pb2.InstanceId]
+    def __init__(self, own: _Optional[_Union[OwnSection, _Mapping]] = ..., relayed: _Optional[_Iterable[_Union[_messages_pb2.SignedVote, _Mapping]]] = ..., proposals: _Optional[_Iterable[_Union[_messages_pb2.Proposal, _Mapping]]] = ..., certificates: _Optional[_Iterable[_Union[_messages_pb2.Certificate, _Mapping]]] = ..., wanted_values: _Optional[_Iterable[_Union[WantedValue, _Mapping]]] = ..., wanted_decisions: _Optional[_Iterable[_Union[_messages_pb2.InstanceId, _Mapping]]] = ..., feed_request: _Optional[_Union[FeedRequest, _Mapping]] = ..., feed_page: _Optional[_Union[FeedPage, _Mapping]] = ..., acknowledged: _Optional[int] = ..., covers: _Optional[int] = ..., covers_after: _Optional[int] = ..., memory_wanted: _Optional[_Union[MemoryRequest, _Mapping]] = ..., memory: _Optional[_Union[Memory, _Mapping]] = ..., marks: _Optional[_Iterable[_Union[_messages_pb2.InstanceId, _Mapping]]] = ...) -> None: ...
 
 class PeerMessage(_message.Message):
     __slots__ = ("hello", "frame")

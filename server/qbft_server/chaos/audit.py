@@ -1,7 +1,7 @@
 """What stopped nodes have in their journals: no vote of a node may contradict another of its votes.
 
 Clients cannot see a node that signs two values and gets away with it; its journal shows it, over
-all its lives, as far back as it goes (SCENARIOS I5 to I7).
+all its lives, as far back as it goes (SCENARIOS I5 to I7): with those that it has lost, too.
 """
 
 from __future__ import annotations
@@ -35,14 +35,17 @@ class _Reader:
                 self.votes.append(record.vote)
 
 
-def read_votes(data: Path, cluster: Cluster, node: int) -> list[Message]:
-    """The own votes in the data directory of a node that does not run, in the order of its commits.
+def read_votes(lives: Iterable[Path], cluster: Cluster, node: int) -> list[Message]:
+    """The own votes of a node that does not run, in the order of its commits.
+
+    `lives` are its data directories, the oldest first: one that lost its disk has had several.
 
     Raises:
         JournalError: it cannot be read.
     """
     reader = _Reader()
-    SegmentLog.open(data / JOURNAL_DIRECTORY, cluster.roster.cluster_id, node, reader).close()
+    for data in lives:
+        SegmentLog.open(data / JOURNAL_DIRECTORY, cluster.roster.cluster_id, node, reader).close()
     return reader.votes
 
 

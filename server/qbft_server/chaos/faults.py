@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import shutil
 import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -53,6 +52,7 @@ class Injector:
         self._down: set[int] = set()
         self._meant: set[int] = set()
         self._of_links: list[Fault] = []
+        self._lost: dict[int, list[Path]] = {}
         self._faulty_max = local.cluster.roster.faulty
 
     @property
@@ -100,7 +100,7 @@ class Injector:
                 await self._must_refuse(node)
             case Kind.WIPE:
                 await self._kill(node)
-                shutil.rmtree(self._local.data(node))
+                self._lose(node)
                 await self._must_refuse(node)
 
     async def end(self, fault: Fault) -> None:
@@ -224,6 +224,16 @@ class Injector:
 
     def _away(self, node: int) -> Path:
         return self._local.data(node).with_name("data.away")
+
+    def _lose(self, node: int) -> None:
+        """Put a node's data where it never looks; the judge will."""
+        lost = self._lost.setdefault(node, [])
+        lost.append(self._local.data(node).with_name(f"data.lost-{len(lost) + 1}"))
+        self._local.data(node).rename(lost[-1])
+
+    def lives(self, node: int) -> list[Path]:
+        """All data directories that a node has had, the lost ones too, the oldest first."""
+        return [*self._lost.get(node, ()), self._local.data(node)]
 
     def _journal_bytes(self, node: int) -> int:
         segments = sorted((self._local.data(node) / "journal").glob("*.segment"))

@@ -127,9 +127,9 @@ class Run:
         self._tell_violations()
 
     def _audit(self) -> None:
-        """Hold every node's journal against itself."""
+        """Hold every node's journals against each other, those it has lost too."""
         for node in range(self._settings.nodes):
-            votes = read_votes(self._local.data(node), self._local.cluster, node)
+            votes = read_votes(self._injector.lives(node), self._local.cluster, node)
             self.outcome.votes_audited += len(votes)
             for what in contradictions(votes):
                 self._witness.see(Misbehaved(now(), f"node {node}: {what}"))

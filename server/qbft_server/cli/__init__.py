@@ -10,7 +10,7 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
     try:
-        from qbft_server.cli.main import main as run
+        from qbft_server.cli.commands import main as run
 
         return run(arguments)
     except KeyboardInterrupt:  # while it was still loading, or ending

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 
 from qbft.cluster import Cluster
+from qbft.errors import UnauthorisedProposal
 from qbft_server.cli.exits import CommandError, ExitCode, one_line
 from qbft_server.cli.options import (
     TIMEOUT_SECONDS,
@@ -25,8 +26,11 @@ from qbft_server.cli.options import (
     JsonOption,
     NodeOption,
     OutOption,
+    ProposerKeyOption,
     TimeoutOption,
     TopicArgument,
+    ValueArgument,
+    ValueFileOption,
     read_file,
     read_instance,
     read_topic,
@@ -38,6 +42,7 @@ from qbft_server.cli.output import (
     print_facts,
     print_json,
     shown_value,
+    topic_facts,
     write_whole,
 )
 
@@ -85,7 +90,12 @@ class Asking:
         try:
             return asyncio.run(use())
         except ClientError as error:
-            raise CommandError(str(error), exit_code_of_client(error)) from error
+            raise CommandError(f"{error}{self._fix(error)}", exit_code_of_client(error)) from error
+
+    def _fix(self, error: ClientError) -> str:
+        """What to do about it, where it is plain."""
+        is_unsigned = self.proposer_key is None and str(UnauthorisedProposal()) in str(error)
+        return ": give the key of one by --key" if is_unsigned else ""
 
     def _credentials(self) -> tuple[VoteKey | None, Access | None]:
         """What the client shows of itself, if anything; the libraries for it come with `node`."""
@@ -118,24 +128,20 @@ def exit_code_of_client(error: ClientError) -> ExitCode:
 def propose(
     instance: InstanceArgument,
     cluster: ClusterOption,
-    value: Annotated[str | None, typer.Argument(help="The value, as text.")] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "--file", "-f", help="The value is this file's bytes; - reads standard input."
-        ),
-    ] = None,
-    proposer_key: Annotated[
-        Path | None, typer.Option(help="Sign as the proposer with this key (`qbft keygen`).")
-    ] = None,
+    value: ValueArgument = None,
+    file: ValueFileOption = None,
+    proposer_key: ProposerKeyOption = None,
     out: OutOption = None,
     timeout: TimeoutOption = TIMEOUT_SECONDS,
     access: AccessOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Have a value decided; prints what was decided, which may be another's proposal."""
+    """Have a value decided; prints what was decided, which may be another's proposal.
+
+    Example: qbft propose prices/btc/17 64123.50 -c mycluster/cluster.toml --out btc-17.cert
+    """
     target = read_instance(instance)
-    data = _read_value(value, file)
+    data = read_value(value, file)
     asking = Asking(cluster, access, timeout, proposer_key)
     decision = asking.run(lambda client: client.propose(target.topic, target.height, data))
     _print_decision(decision, out, as_json=json, own=decision.own)
@@ -153,7 +159,10 @@ def get(
     access: AccessOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Read a decision; exit code 1 where there is none."""
+    """Read a decision; exit code 1 where there is none.
+
+    Example: qbft get prices/btc/17 -c mycluster/cluster.toml
+    """
     from qbft.client import NoDecision
 
     target = read_instance(instance)
@@ -180,7 +189,10 @@ def list_(
     access: AccessOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List a topic's decisions upwards, as far as one node has them."""
+    """List a topic's decisions upwards, as far as one node has them.
+
+    Example: qbft list prices/btc --from 17 -c mycluster/cluster.toml
+    """
     start = read_topic(topic, from_height)
 
     async def collect(client: Client) -> list[Decision]:
@@ -191,7 +203,7 @@ def list_(
                 break
         return found
 
-    decisions = map(_verified, Asking(cluster, access, timeout, node=node).run(collect))
+    decisions = map(verified_of, Asking(cluster, access, timeout, node=node).run(collect))
     if json:
         for decision in decisions:
             print_json(decision_record(decision))
@@ -213,13 +225,16 @@ def watch(
     access: AccessOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Follow a topic height by height, without gaps, until Ctrl-C or --count."""
+    """Follow a topic height by height, without gaps, until Ctrl-C or --count.
+
+    Example: qbft watch prices/btc --from 17 -c mycluster/cluster.toml
+    """
     start = read_topic(topic, from_height)
 
     async def follow(client: Client) -> None:
         seen = 0
         async for decision in client.watch(start.topic, start.height, node=node):
-            verified = _verified(decision)
+            verified = verified_of(decision)
             if json:
                 print_json(decision_record(verified))
             else:
@@ -238,7 +253,10 @@ def status(
     access: AccessOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Ask every node how it is; exit code 0 if f+1 nodes say that they reach a quorum."""
+    """Ask every node how it is; exit code 0 if f+1 nodes say that they reach a quorum.
+
+    Example: qbft status -c mycluster/cluster.toml
+    """
     loaded = Cluster.load(cluster)
     accounts = Asking(cluster, access).run(lambda client: client.status(timeout))
     records = [
@@ -254,13 +272,26 @@ def status(
                 "cluster": loaded.name,
                 "cluster_id": loaded.roster.cluster_id.hex(),
                 "quorum_reachable": reachable,
+                "prefixes": [
+                    {
+                        "prefix": p.prefix,
+                        "open": p.is_open,
+                        "proposers": len(p.proposers),
+                        "ordered": p.ordered,
+                    }
+                    for p in loaded.all_prefixes
+                ],
                 "nodes": records,
             }
         )
     else:
         _print_status(records)
+        print_facts(topic_facts(loaded))
     if not answered:
-        raise CommandError("no node answers", ExitCode.UNAVAILABLE)
+        raise CommandError(
+            "no node answers: do they run (`qbft node NODE_FILE`), and is this their cluster file?",
+            ExitCode.UNAVAILABLE,
+        )
     if not reachable:
         raise CommandError(
             f"{reaching} of {len(records)} nodes reach a quorum; "
@@ -272,7 +303,12 @@ def status(
 # --- what they print ------------------------------------------------------------------------------
 
 
-def _read_value(value: str | None, file: Path | None) -> bytes:
+def read_value(value: str | None, file: Path | None) -> bytes:
+    """The value that was given, in one way or the other.
+
+    Raises:
+        CommandError: it was given twice, or not at all, or cannot be read.
+    """
     if (value is None) == (file is None):
         raise CommandError("give the value either as VALUE or by --file", ExitCode.USAGE)
     if value is not None:
@@ -282,7 +318,7 @@ def _read_value(value: str | None, file: Path | None) -> bytes:
     return read_file(Path(str(file)), "value", VALUE_BYTES_MAX)
 
 
-def _verified(decision: Decision) -> VerifiedDecision:
+def verified_of(decision: Decision) -> VerifiedDecision:
     """What the client has verified already, in the shape in which all commands print it."""
     from qbft.verify import VerifiedDecision
 
@@ -301,7 +337,7 @@ def _print_decision(
 ) -> None:
     from qbft.wire import encode_decision
 
-    verified = _verified(decision)
+    verified = verified_of(decision)
     facts = decision_facts(verified)
     if own is False:
         facts["note"] = "another proposal than this one was decided"
@@ -336,6 +372,7 @@ def _status_record(node: int, address: str, account: NodeStatus | ClientError) -
     if isinstance(account, ClientError):
         return {**record, "answers": False, "why": one_line(str(account))}
     told = asdict(account)
+    del told["clock_zero_ms"]  # of the asking process's own clock
     told["cluster_id"], told["store_id"] = account.cluster_id.hex(), account.store_id.hex()
     return {**told, **record, "answers": True}
 

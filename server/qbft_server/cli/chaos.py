@@ -31,7 +31,11 @@ def chaos(
     nodes: Annotated[int, typer.Option(min=4, max=16, help="How many nodes.")] = 4,
     rate: Annotated[float, typer.Option(min=1.0, help="Proposals a second.")] = 30.0,
     only: Annotated[
-        list[str] | None, typer.Option(help="Only this kind of fault; may be given often.")
+        list[str] | None,
+        typer.Option(
+            help="Only this kind of fault; may be given often: kill, pause, restart, rolling, "
+            "kill_all, cut, isolate, halves, one_way, ring, delay, loss, disk_full, no_disk, wipe."
+        ),
     ] = None,
     sabotage: Annotated[
         bool,
@@ -47,6 +51,8 @@ def chaos(
     """Break a cluster of real nodes under load, and check that it keeps what it promised.
 
     Exit code 1: a promise was broken; what the nodes have left is kept.
+
+    Example: qbft chaos --minutes 5 --seed 7
     """
     from qbft_server.chaos.report import print_report, report
     from qbft_server.chaos.run import Run, Settings

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -18,6 +19,7 @@ from qbft_server.cli.exits import CommandError, ExitCode
 PROCESSES = "processes"
 DASK = "dask://"
 CONNECT_SECONDS = 10
+_ADDRESS = re.compile(rf"{DASK}[^:/]+:[0-9]{{1,5}}")
 
 
 @contextmanager
@@ -30,7 +32,7 @@ def executor(name: str, jobs: int | None) -> Iterator[Executor]:
     if name == PROCESSES:
         with _pool(jobs) as pool:
             yield pool
-    elif name.startswith(DASK) and len(name) > len(DASK):
+    elif _ADDRESS.fullmatch(name):
         with _dask(name.removeprefix(DASK)) as cluster:
             yield cluster
     else:

@@ -21,11 +21,16 @@ def backup(
     file: Annotated[Path, typer.Argument(help="A new file.")],
     json: JsonOption = False,
 ) -> None:
-    """Copy a node's decisions, with their certificates, into a file; the node may run meanwhile."""
+    """Copy a node's decisions, with their certificates, into a file; the node may run meanwhile.
+
+    Example: qbft backup node-1/node.toml decisions.sqlite3
+    """
     from qbft_server.config import NodeConfig
     from qbft_server.store.upkeep import back_up_decisions
 
-    count = back_up_decisions(NodeConfig.load(config).data, file)
+    settings = NodeConfig.load(config)
+    cluster, _ = settings.load_cluster()
+    count = back_up_decisions(settings.data, file, cluster.roster)
     if json:
         print_json({"file": str(file), "decisions": count})
     else:
@@ -40,6 +45,8 @@ def restore(
     """Put a backup's decisions into the new store of a node, right after `init --replace`.
 
     Every certificate is verified. Votes are in no backup: the node asks its peers before it votes.
+
+    Example: qbft restore node-1/node.toml decisions.sqlite3
     """
     from qbft_server.config import NodeConfig
     from qbft_server.store.upkeep import restore_decisions
@@ -64,6 +71,8 @@ def abandon(
     """Give up undecided instances: a stopped node never votes in them again, and may forget them.
 
     They no longer hold back their topic's low-water mark. The other nodes may still decide them.
+
+    Example: qbft abandon node-1/node.toml prices/btc/17
     """
     from qbft_server.config import NodeConfig
     from qbft_server.store.upkeep import abandon_instances

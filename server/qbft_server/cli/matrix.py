@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +14,8 @@ from qbft_server.cli.exits import CommandError, ExitCode
 from qbft_server.cli.output import console, write_whole
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from rich.table import Table
 
     from qbft.sim.matrix.cells import Batch, Figures, Matrix
@@ -46,7 +47,10 @@ def matrix(
         typer.Option(metavar="WHERE", help="processes, or a Dask cluster: dask://HOST:PORT."),
     ] = "processes",
 ) -> None:
-    """Compare the round timers over sizes and latencies: 90 cells, undecided, rounds, seconds."""
+    """Compare the round timers over sizes and latencies: 90 cells, undecided, rounds, seconds.
+
+    Example: qbft simulate matrix --iterations 100 --plot timers.svg
+    """
     from qbft.sim.matrix.cells import as_record, batches, gather
     from qbft_server.cli import executors
 

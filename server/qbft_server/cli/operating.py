@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qbft_server.cli.exits import CommandError, ExitCode, one_line
 from qbft_server.cli.options import ClusterOption, JsonOption, read_file
-from qbft_server.cli.output import decision_facts, decision_record, print_facts, print_json
+from qbft_server.cli.output import (
+    batch_entry_record,
+    decision_facts,
+    decision_record,
+    evidence_facts,
+    evidence_record,
+    print_facts,
+    print_json,
+    shown_value,
+    topic_facts,
+)
 
+if TYPE_CHECKING:
+    from qbft.cluster import Cluster
+
+TOKEN_BYTES = 32
 CERTIFICATE_BYTES_MAX = 66 << 20
 """A value of the most that any node can be configured for, and its certificate."""
 
@@ -29,6 +44,16 @@ def init(
         list[str] | None, typer.Option(help="One for all nodes, or given once for each.")
     ] = None,
     base_port: Annotated[int, typer.Option(help="The first node's first port.")] = 7400,
+    guarded: Annotated[
+        str, typer.Option(metavar="PREFIX", help="Topics that only the holder of a key may fill.")
+    ] = "guarded/",
+    open_: Annotated[
+        bool, typer.Option("--open", help="Guard none: anyone may propose for any topic.")
+    ] = False,
+    ordered: Annotated[
+        str | None,
+        typer.Option(metavar="PREFIX", help="Topics that are appended to (`qbft append`)."),
+    ] = None,
     replace: Annotated[
         bool,
         typer.Option("--replace", help="Make a lost data directory anew; keys are kept."),
@@ -37,10 +62,15 @@ def init(
 ) -> None:
     """Make a cluster: keys, TLS identities, cluster.toml, a folder for each node.
 
+    Topics that begin with --guarded take only proposals signed by proposer.key; all others are
+    open: anyone may propose there, and a faulty node may choose the values.
+
     With --replace NODE.toml make only a new data directory for a node that lost its own. It votes
     again when its peers have told it what it may have voted on. Never run the old one again.
+
+    Example: qbft init mycluster --nodes 4
     """
-    from qbft_server.initialise import CLUSTER_FILE, NODE_FILE, init_cluster
+    from qbft_server.initialise import CLUSTER_FILE, NODE_FILE, PROPOSER_KEY_FILE, init_cluster
 
     if replace:
         _replace(directory, as_json=json)
@@ -53,7 +83,10 @@ def init(
         faults=faults,
         hosts=host or ("127.0.0.1",),
         base_port=base_port,
+        guarded=None if open_ else guarded,
+        ordered=ordered,
     )
+    proposer_key = None if open_ else str(directory / PROPOSER_KEY_FILE)
     configs = [str(directory / f"node-{index}" / NODE_FILE) for index in range(nodes)]
     roster = cluster.roster
     if json:
@@ -64,17 +97,26 @@ def init(
                 "nodes": nodes,
                 "faulty": roster.faulty,
                 "node_files": configs,
+                "guarded": None if open_ else guarded,
+                "ordered": ordered,
+                "proposer_key": proposer_key,
             }
         )
         return
-    print_facts(
-        {
-            "cluster file": f"{directory / CLUSTER_FILE}  (no secret; for nodes and clients)",
-            "cluster id": roster.cluster_id.hex(),
-            "survives": f"{roster.faulty} faulty of {nodes} nodes",
-            "start a node": f"qbft node {configs[0]}",
-        }
-    )
+    facts = {
+        "cluster file": f"{directory / CLUSTER_FILE}  (no secret; for nodes and clients)",
+        "cluster id": roster.cluster_id.hex(),
+        "survives": f"{roster.faulty} faulty of {nodes} nodes",
+        **topic_facts(cluster),
+        "start a node": f"qbft node {configs[0]}",
+    }
+    if proposer_key is not None:
+        facts["private key"] = f"{proposer_key}  (of the proposer of {guarded}*)"
+        facts["propose there"] = (
+            f"qbft propose {guarded}example/1 VALUE --key {proposer_key} "
+            f"-c {directory / CLUSTER_FILE}"
+        )
+    print_facts(facts)
 
 
 def _replace(node_file: Path, *, as_json: bool) -> None:
@@ -99,7 +141,10 @@ def keygen(
     file: Annotated[Path, typer.Argument(help="A new file for the private key.")],
     json: JsonOption = False,
 ) -> None:
-    """Make a proposer's key; its public half goes into the cluster file's prefixes."""
+    """Make a proposer's key; its public half goes into the cluster file's prefixes.
+
+    Example: qbft keygen alice.key
+    """
     from qbft.crypto.keys import VoteKey
     from qbft_server.identity import write_vote_key
 
@@ -114,55 +159,123 @@ def keygen(
         print_facts({"key file": file, "public": key.public.hex()})
 
 
+def token(
+    file: Annotated[Path, typer.Argument(help="A new file for the client's --access.")],
+    json: JsonOption = False,
+) -> None:
+    """Make a client's token; its SHA-256 goes into the nodes' clients.grants.
+
+    Example: qbft token alice.access
+    """
+    from hashlib import sha256
+    from secrets import token_urlsafe
+
+    from qbft_server.identity import write_private_file
+
+    made = token_urlsafe(TOKEN_BYTES)
+    try:
+        write_private_file(file, f'token = "{made}"\n'.encode())
+    except OSError as error:
+        raise CommandError(f"{file}: cannot make it: {error.strerror}", ExitCode.USAGE) from error
+    digest = sha256(made.encode()).hexdigest()
+    if json:
+        print_json({"access_file": str(file), "token_sha256": digest})
+    else:
+        print_facts({"access file": f"{file}  (the client's, private)", "token_sha256": digest})
+
+
 def node(
     config: Annotated[
         Path, typer.Argument(envvar="QBFT_CONFIG", help="The node's file (node.toml).")
     ],
     json: JsonOption = False,
 ) -> None:
-    """Run a node until SIGTERM or Ctrl-C; --json makes its log lines JSON."""
-    from qbft_server.node import main
+    """Run a node until SIGTERM or Ctrl-C; --json makes its log lines JSON.
 
-    raise typer.Exit(main(config, json or None))
+    Example: qbft node mycluster/node-0/node.toml
+    """
+    gc.disable()  # what is loaded stays loaded; a node that is up has it go on
+    try:
+        from qbft_server.node import main
+
+        code = main(config, json or None)
+    finally:
+        gc.enable()
+    raise typer.Exit(code)
 
 
 def verify(
-    certificates: Annotated[
-        list[Path], typer.Argument(metavar="CERT...", help="Files that --out has written.")
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="Files that --out or `evidence --save` has written."
+        ),
     ],
     cluster: ClusterOption,
+    trusted: Annotated[
+        Path | None,
+        typer.Option(help="A cluster file that is known; the other one has to descend from it."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check certificates offline, from the cluster's public keys; exit code 1 if one fails."""
+    """Check certificates or evidence offline, from public keys; exit code 1 if one fails.
+
+    Example: qbft verify btc-17.cert -c mycluster/cluster.toml
+    """
     from qbft.cluster import Cluster
-    from qbft.errors import CertificateError
-    from qbft.verify import verify as verify_bytes
+    from qbft.errors import CertificateError, EvidenceError
 
     loaded = Cluster.load(cluster)
+    if trusted is not None and not loaded.descends_from(Cluster.load(trusted)):
+        message = f"{cluster}: no seals lead to it from the cluster of {trusted}"
+        raise CommandError(message, ExitCode.NEGATIVE)
     wrong = []
-    for path in certificates:
+    for path in files:
         data = read_file(path, "certificate", CERTIFICATE_BYTES_MAX)
         try:
-            decision = verify_bytes(data, loaded)
-        except CertificateError as error:
+            record, facts = _proven(data, loaded)
+        except (CertificateError, EvidenceError) as error:
             wrong.append(f"{path}: {error}")
             if json:
                 reason = one_line(str(error))
                 print_json({"file": str(path), "valid": False, "reason": reason})
             continue
         if json:
-            print_json({"file": str(path), "valid": True, **decision_record(decision)})
+            print_json({"file": str(path), "valid": True, **record})
         else:
-            print_facts({"file": f"{path}  genuine", **decision_facts(decision)})
+            print_facts({"file": f"{path}  genuine", **facts})
     if wrong:
         raise CommandError("; ".join(wrong), ExitCode.NEGATIVE)
+
+
+def _proven(data: bytes, cluster: Cluster) -> tuple[dict[str, Any], dict[str, object]]:
+    """What a file proves, a decision or misbehaviour, for scripts and for people."""
+    from qbft.crypto.entries import entries_of
+    from qbft.verify import verify as verify_bytes
+    from qbft.verify import verify_evidence
+    from qbft.wire import is_evidence
+
+    if is_evidence(data):
+        evidence = verify_evidence(data, cluster)
+        return evidence_record(evidence), evidence_facts(evidence)
+    decision = verify_bytes(data, cluster)
+    record, facts = decision_record(decision), decision_facts(decision)
+    if cluster.policy(decision.instance.topic).ordered and decision.value is not None:
+        entries = entries_of(decision.value)
+        record["entries"] = [batch_entry_record(entry) for entry in entries]
+        facts["value"] = f"{len(entries)} entries"
+        facts |= {f"entry {n}": shown_value(entry.value) for n, entry in enumerate(entries)}
+    return record, facts
 
 
 def parity(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="JSON Lines, or gzip.")],
     json: JsonOption = False,
 ) -> None:
-    """Replay recorded traces of the reference engine; exit code 1 if this engine differs."""
+    """Replay recorded traces of the reference engine; exit code 1 if this engine differs.
+
+    Example: qbft parity tests/parity/reference-traces.jsonl.gz
+    """
     from qbft.parity import TraceError, replay_files
 
     try:
@@ -197,7 +310,10 @@ def demo(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Four real nodes agree on a file's rows, lose one, get it back; everything is checked."""
+    """Four real nodes agree on a file's rows, lose one, get it back; everything is checked.
+
+    Example: qbft demo --rows 200
+    """
     from qbft_server.demo import run_demo
 
     run_demo(input_, rows, keep, as_json=json)

@@ -37,6 +37,19 @@ NodeOption = Annotated[
     int | None, typer.Option("--node", min=0, help="Ask this node alone, by its index.")
 ]
 FromOption = Annotated[int, typer.Option("--from", min=0, help="The height to begin at.")]
+ValueArgument = Annotated[str | None, typer.Argument(help="The value, as text.")]
+ValueFileOption = Annotated[
+    Path | None,
+    typer.Option("--file", "-f", help="The value is this file's bytes; - reads standard input."),
+]
+ProposerKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        "--proposer-key",
+        help="Sign as the proposer with this key, as guarded topics demand (`qbft keygen`).",
+    ),
+]
 InstanceArgument = Annotated[str, typer.Argument(metavar="TOPIC/HEIGHT")]
 TopicArgument = Annotated[str, typer.Argument(metavar="TOPIC")]
 

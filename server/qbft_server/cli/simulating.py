@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from qbft_server.cli import matrix
-from qbft_server.cli.executors import PROCESSES, executor
 from qbft_server.cli.exits import CommandError, ExitCode
 from qbft_server.cli.options import JsonOption, read_file, read_instance
 from qbft_server.cli.output import console, print_facts, print_json, write_whole
@@ -26,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qbft.core import InstanceId
+    from qbft.sim.chronicle import Event
     from qbft.sim.plan import Plan
     from qbft.sim.swarm import Tally
-    from qbft.sim.world import Event
 
 T = TypeVar("T")
 
@@ -59,6 +57,13 @@ JobsOption = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Processes; all processors without it.")
 ]
 
+ExecutorOption = Annotated[
+    str,
+    typer.Option(
+        "--executor", metavar="WHERE", help="processes, or a Dask cluster: dask://HOST:PORT."
+    ),
+]
+
 
 @app.callback(invoke_without_command=True)
 def _root(context: typer.Context) -> None:
@@ -85,7 +90,10 @@ def run(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Play one run and tell its story; exit code 1 if a property does not hold."""
+    """Play one run and tell its story; exit code 1 if a property does not hold.
+
+    Example: qbft simulate run --seed 7 --svg seed-7.svg
+    """
     from qbft.sim.swarm import draw
     from qbft.sim.world import World
 
@@ -108,12 +116,16 @@ def run(
             "heal_ms": report.heal_ms,
         }
         (print_json if json else print_facts)(facts)
+        if shrink is not None:
+            raise CommandError("--shrink: every property holds in this run", ExitCode.USAGE)
         return
+    told = str(violation)
     if shrink is not None:
         from qbft.sim.shrink import shrunk
 
         write_whole(shrink, shrunk(plan).to_json().encode() + b"\n")
-    raise CommandError(str(violation), ExitCode.NEGATIVE)
+        told += f" (as small as it gets: {shrink})"
+    raise CommandError(told, ExitCode.NEGATIVE)
 
 
 def _picture(plan: Plan, story: Sequence[Event], instance: InstanceId, violation: str) -> str:
@@ -121,6 +133,9 @@ def _picture(plan: Plan, story: Sequence[Event], instance: InstanceId, violation
     from qbft.sim.picture import diagram_events, names_of
 
     events = diagram_events(plan, story, instance)
+    if not any(event.instance == instance for event in story):
+        message = f"--instance {instance}: nothing happens there in this run"
+        raise CommandError(message, ExitCode.USAGE)
     if violation:
         events.append(Note(story[-1].time_ms if story else 0, violation, alarm=True))
     return space_time_svg(events, title=f"{instance} of seed {plan.seed}", names=names_of(plan))
@@ -166,17 +181,29 @@ def swarm(
     jobs: JobsOption = None,
     nodes: NodesOption = None,
     json: JsonOption = False,
+    executor: ExecutorOption = "processes",
+    limit: Annotated[
+        float | None, typer.Option("--seconds", min=0, help="Begin nothing after so long.")
+    ] = None,
 ) -> None:
-    """Play many runs, each drawn from its seed; exit code 1 if a property does not hold in one."""
+    """Play many runs, each drawn from its seed; exit code 1 if a property does not hold in one.
+
+    Example: qbft simulate swarm --seeds 0:2000
+    """
     from qbft.sim.swarm import Tally, run_seeds
 
     wanted = _seeds_of(seeds)
     began = time.monotonic()
     total = Tally()
-    with _progress(len(wanted)) as advance:
-        for tally in _tallies(partial(run_seeds, nodes=nodes), wanted, SEEDS_PER_PIECE, jobs):
+    play = partial(run_seeds, nodes=nodes)
+    tallies = _tallies(play, wanted, SEEDS_PER_PIECE, jobs, executor)
+    with _progress(len(wanted)) as advance, closing(tallies):
+        for tally in tallies:
             total.add(tally)
-            advance(tally.runs, len(total.violations))
+            news = [f"seed {seed}: {what}" for seed, what in tally.violations.items()]
+            advance(tally.runs, len(total.violations), news)
+            if limit is not None and time.monotonic() - began >= limit:
+                break
     seconds = time.monotonic() - began
     if json:
         print_json(_swarm_record(total, seconds))
@@ -199,17 +226,22 @@ def twins(
     ] = "1/1",
     jobs: JobsOption = None,
     json: JsonOption = False,
+    executor: ExecutorOption = "processes",
 ) -> None:
-    """Play every partition of four rounds with each of four validators as twins; 1 if one forks."""
+    """Play every partition of four rounds with each of four validators as twins; 1 if one forks.
+
+    Example: qbft simulate twins --part 1/10
+    """
     from qbft.sim.twins import RUNS, TwinsTally, run_all
 
     numbers = _part_of(part, RUNS)
     began = time.monotonic()
     total = TwinsTally()
     with _progress(len(numbers)) as advance:
-        for tally in _tallies(run_all, numbers, TWINS_PER_PIECE, jobs):
+        for tally in _tallies(run_all, numbers, TWINS_PER_PIECE, jobs, executor):
             total.add(tally)
-            advance(tally.runs, len(total.violations))
+            news = [f"run {number}: {what}" for number, what in tally.violations.items()]
+            advance(tally.runs, len(total.violations), news)
     seconds = time.monotonic() - began
     rounds = {str(round_): total.decided[round_] for round_ in sorted(total.decided)}
     facts = {"runs": total.runs, "of": RUNS, "seconds": round(seconds, 1)}
@@ -255,22 +287,27 @@ def _seeds_of(text: str) -> range:
 
 
 def _tallies(
-    play: Callable[[range], T], numbers: range, size: int, jobs: int | None
-) -> Iterator[T]:
-    """Play runs, piece by piece, in this process or in several."""
+    play: Callable[[range], T], numbers: range, size: int, jobs: int | None, where: str
+) -> Generator[T]:
+    """Play runs, piece by piece, in this process, in several, or on a cluster."""
+    from concurrent.futures import as_completed
+
+    from qbft_server.cli import executors
+
     pieces = [numbers[i : i + size] for i in range(0, len(numbers), size)]
-    jobs = min(jobs or os.cpu_count() or 1, len(pieces))
-    if jobs == 1:
-        yield from map(play, pieces)
-        return
-    with executor(PROCESSES, jobs) as pool:
-        for done in as_completed([pool.submit(play, piece) for piece in pieces]):
+    if where == executors.PROCESSES:
+        jobs = min(jobs or os.cpu_count() or 1, len(pieces))
+        if jobs == 1:
+            yield from map(play, pieces)
+            return
+    with executors.executor(where, jobs) as workers:
+        for done in as_completed([workers.submit(play, piece) for piece in pieces]):
             yield done.result()
 
 
 @contextmanager
-def _progress(runs: int) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal's standard error: runs done, runs per second, violations."""
+def _progress(runs: int) -> Iterator[Callable[[int, int, Iterable[str]], None]]:
+    """On standard error: what is found, at once; on a terminal also a bar, with runs per second."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -287,9 +324,11 @@ def _progress(runs: int) -> Iterator[Callable[[int, int], None]]:
         task = bar.add_task("runs", total=runs, rate=0.0, found=0)
         done = 0
 
-        def advance(more: int, found: int) -> None:
+        def advance(more: int, found: int, news: Iterable[str]) -> None:
             nonlocal done
             done += more
+            for line in news:
+                err.print(line, style="red", markup=False, highlight=False)
             rate = done / max(1e-9, time.monotonic() - began)
             bar.update(task, advance=more, rate=rate, found=found)
 

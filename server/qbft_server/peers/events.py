@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from qbft.replica.bounds import Bites
+
 
 @dataclass(slots=True)
 class PeerCounters:
@@ -73,6 +75,7 @@ class PeerRecorder:
     def __init__(self, validators: int, own: int, events: PeerEvents) -> None:
         self.peers = {index: PeerCounters() for index in range(validators) if index != own}
         self.stranger_rejects: dict[str, int] = {}
+        self.bites = Bites()
         self.events = events
 
     def rejected(self, reason: str, peer: int | None) -> None:

@@ -9,17 +9,29 @@ from dataclasses import dataclass
 
 import grpc
 
+from qbft.replica.bounds import Bites
+from qbft_server.bounds import NodeBound
 from qbft_server.peers.events import PeerRecorder
 from qbft_server.peers.limits import PeerLimits
 from qbft_server.peers.stream import METHOD, SERVICE, Context, is_message
 from qbft_server.peers.tls import Identities
 
+END_REASONS = {
+    "stream_replaced": "replaced by a newer stream",
+    "key_replaced": "this key is not the pinned one any more",
+}
+"""Why a stream is ended here, as it is counted and as the peer is told."""
+
 
 class Inbox:
     """Frames of one peer that wait for `receive`, still encoded; its filler waits for room."""
 
-    def __init__(self, limits: PeerLimits) -> None:
+    def __init__(
+        self, limits: PeerLimits, peer: int | None = None, bites: Bites | None = None
+    ) -> None:
         self._limits = limits
+        self._peer = peer
+        self._bites = bites or Bites()
         self._frames: deque[bytes] = deque()
         self._bytes = 0
         self._room: asyncio.Event = asyncio.Event()
@@ -27,6 +39,11 @@ class Inbox:
 
     def __len__(self) -> int:
         return len(self._frames)
+
+    @property
+    def size(self) -> int:
+        """Bytes of what waits."""
+        return self._bytes
 
     @property
     def is_full(self) -> bool:
@@ -37,11 +54,13 @@ class Inbox:
         """Keep a frame; allowed while not full, so one frame may exceed the bound of bytes."""
         self._frames.append(data)
         self._bytes += len(data)
-        if (
-            len(self._frames) >= self._limits.incoming_frames_max
-            or self._bytes >= self._limits.incoming_bytes_max
-        ):
+        is_many = len(self._frames) >= self._limits.incoming_frames_max
+        if is_many or self._bytes >= self._limits.incoming_bytes_max:
             self._room.clear()
+            self._bites.note(
+                NodeBound.INCOMING_FRAMES_MAX if is_many else NodeBound.INCOMING_BYTES_MAX,
+                self._peer,
+            )
 
     def take(self) -> bytes:
         """The oldest frame. Room is made when half is free, so that a reader is not woken for each.
@@ -69,10 +88,11 @@ class _Stream:
     """One call of a peer, by the task that serves it."""
 
     task: asyncio.Task[object]
-    is_replaced: bool = False
+    pin: str
+    end_reason: str | None = None
 
-    def replace(self) -> None:
-        self.is_replaced = True
+    def end(self, reason: str) -> None:
+        self.end_reason = reason
         self.task.cancel()
 
 
@@ -111,6 +131,13 @@ class Acceptor:
         """Streams being served now."""
         return len(self._greeting) + len(self._live)
 
+    def end_unpinned(self) -> None:
+        """End the streams of keys that are not pinned any more."""
+        for streams in (self._greeting, self._live):
+            for peer, stream in streams.items():
+                if stream.pin != self._identities.pin_of(peer):
+                    stream.end("key_replaced")
+
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         """What a gRPC server needs; messages pass as the bytes they are."""
         exchange = grpc.stream_stream_rpc_method_handler(self._exchange)
@@ -123,15 +150,15 @@ class Acceptor:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not a peer of this cluster")
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - gRPC runs every handler in a task
-        stream = _Stream(task)
+        stream = _Stream(task, self._identities.pin_of(peer))
         try:
             await self._greet(peer, stream, context)
             await self._read_frames(peer, context)
         except asyncio.CancelledError:
-            if not stream.is_replaced or task.uncancel():
+            if stream.end_reason is None or task.uncancel():
                 raise
-            self._recorder.rejected("stream_replaced", peer)
-            await context.abort(grpc.StatusCode.ABORTED, "replaced by a newer stream")
+            self._recorder.rejected(stream.end_reason, peer)
+            await context.abort(grpc.StatusCode.ABORTED, END_REASONS[stream.end_reason])
         finally:
             for streams in (self._greeting, self._live):
                 if streams.get(peer) is stream:
@@ -173,4 +200,4 @@ def _take_place(streams: dict[int, _Stream], peer: int, stream: _Stream) -> None
     older = streams.get(peer)
     streams[peer] = stream
     if older is not None:
-        older.replace()
+        older.end("stream_replaced")

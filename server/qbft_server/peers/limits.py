@@ -42,6 +42,8 @@ class PeerLimits:
     """A ping after so much silence, and how long its answer may take: finds half-open TCP (M14)."""
 
     streams_per_connection_max: int = 4
+    """Streams on one connection."""
+
     idle_connection_seconds_max: float = 30.0
     """A connection with no stream on it is closed after this."""
 

@@ -11,6 +11,7 @@ from grpc import aio
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from qbft.client.pinned import Options
+from qbft_server.bounds import NodeBound
 from qbft_server.peers.events import PeerRecorder
 from qbft_server.peers.limits import PeerLimits
 from qbft_server.peers.stream import METHOD, SERVICE, Call, is_message
@@ -58,6 +59,7 @@ class OutgoingLink:
         self._is_open = False
         self._has_lost = False
         self._wake: asyncio.Future[None] | None = None
+        self._running = asyncio.Lock()
 
     @property
     def queued_frames(self) -> int:
@@ -74,10 +76,12 @@ class OutgoingLink:
         if not self._is_open:
             self._counters.frames_dropped += 1
             return
-        if (
-            len(self._queue) >= self._limits.outgoing_frames_max
-            or self._queued_bytes + len(data) > self._limits.outgoing_bytes_max
-        ):
+        is_many = len(self._queue) >= self._limits.outgoing_frames_max
+        if is_many or self._queued_bytes + len(data) > self._limits.outgoing_bytes_max:
+            self._recorder.bites.note(
+                NodeBound.OUTGOING_FRAMES_MAX if is_many else NodeBound.OUTGOING_BYTES_MAX,
+                self.peer,
+            )
             self.lose_frame()
             return
         self._queue.append(data)
@@ -94,6 +98,10 @@ class OutgoingLink:
             self._recorder.events.lagging(self.peer)
             self._rouse()
 
+    def renew(self, address: str, credentials: grpc.ChannelCredentials) -> None:
+        """Dial there, and with these, the next time."""
+        self._address, self._credentials = address, credentials
+
     def open(self) -> None:
         """The loss has been reported: from here on, frames are queued again."""
         self._is_open = self.is_up
@@ -103,20 +111,21 @@ class OutgoingLink:
             self._wake.set_result(None)
 
     async def run(self) -> None:
-        """Keep the link up until cancelled."""
-        while True:
-            attempts = AsyncRetrying(
-                retry=retry_if_exception_type(LinkDown),
-                wait=wait_random_exponential(
-                    multiplier=self._limits.backoff_seconds_min,
-                    min=self._limits.backoff_seconds_min,
-                    max=self._limits.backoff_seconds_max,
-                ),
-                sleep=asyncio.sleep,
-            )
-            async for attempt in attempts:
-                with attempt:
-                    await self._dial()
+        """Keep the link up until cancelled; begins when one that was cancelled before has ended."""
+        async with self._running:
+            while True:
+                attempts = AsyncRetrying(
+                    retry=retry_if_exception_type(LinkDown),
+                    wait=wait_random_exponential(
+                        multiplier=self._limits.backoff_seconds_min,
+                        min=self._limits.backoff_seconds_min,
+                        max=self._limits.backoff_seconds_max,
+                    ),
+                    sleep=asyncio.sleep,
+                )
+                async for attempt in attempts:
+                    with attempt:
+                        await self._dial()
 
     async def _dial(self) -> None:
         """Make the link and use it until it breaks.

@@ -23,14 +23,19 @@ def is_message(read: object) -> TypeGuard[bytes]:
     return isinstance(read, bytes)
 
 
-def hush_cancelled_calls() -> None:
-    """Keep gRPC from logging an error when a caller leaves while its call is being ended.
+_CALLER_HAS_LEFT = (asyncio.CancelledError, aio.UsageError, aio.InternalError)
+"""What gRPC raises in a handler whose caller has gone."""
 
-    Anyone can trigger that at will; other errors of that logger are still logged. Idempotent.
+
+def hush_cancelled_calls() -> None:
+    """Keep gRPC from logging an error when a caller leaves while its call is being answered.
+
+    Anyone can trigger that at will, each with a traceback of a hundred lines; other errors of that
+    logger are still logged. Idempotent.
     """
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_cancellation)
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
     kind = record.exc_info[0] if record.exc_info else None
-    return kind is None or not issubclass(kind, asyncio.CancelledError)
+    return kind is None or not issubclass(kind, _CALLER_HAS_LEFT)

@@ -20,18 +20,12 @@ from qbft_server.peers.limits import PeerLimits
 from qbft_server.peers.stream import Context
 
 
-def server_credentials(
-    cluster: Cluster, validator: int, identity: TlsIdentity
-) -> grpc.ServerCredentials:
+def peer_roots(cluster: Cluster, validator: int, identity: TlsIdentity) -> bytes:
     """Let in whoever presents the certificate of another validator."""
     roots = "\n".join(
         v.tls_certificate for index, v in enumerate(cluster.validators) if index != validator
     )
-    return grpc.ssl_server_credentials(
-        [(identity.key_pem, identity.certificate_pem)],
-        roots.encode() or identity.certificate_pem,
-        require_client_auth=True,
-    )
+    return roots.encode() or identity.certificate_pem
 
 
 def channel_credentials(
@@ -83,8 +77,17 @@ class Identities:
     """Finds the validator behind a stream."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._by_pin = {v.tls_key_sha256: i for i, v in enumerate(cluster.validators)}
-        self._pin = functools.lru_cache(maxsize=2 * len(self._by_pin))(tls_key_sha256)
+        self._pin = functools.lru_cache(maxsize=2 * len(cluster.validators))(tls_key_sha256)
+        self.renew(cluster)
+
+    def renew(self, cluster: Cluster) -> None:
+        """Go by the keys that this cluster file pins, from now on."""
+        self._pins = [v.tls_key_sha256 for v in cluster.validators]
+        self._by_pin = {pin: index for index, pin in enumerate(self._pins)}
+
+    def pin_of(self, validator: int) -> str:
+        """The key by which that validator is known now."""
+        return self._pins[validator]
 
     def validator(self, context: Context) -> int | None:
         """The index whose pinned key the other side proved to hold, or None for a stranger."""

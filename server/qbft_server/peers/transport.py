@@ -12,6 +12,7 @@ from grpc import aio
 
 from qbft.cluster import Cluster
 from qbft.errors import ClusterError, TransportError
+from qbft.replica.bounds import Bites
 from qbft.transport import Batch, Frame
 from qbft.wire import (
     Decoded,
@@ -22,9 +23,11 @@ from qbft.wire import (
     encode_frame,
     encode_hello,
 )
+from qbft_server.bounds import NodeBound
 from qbft_server.identity import TlsIdentity
+from qbft_server.listener_tls import ListenerTls
 from qbft_server.peers.events import NoEvents, PeerCounters, PeerEvents, PeerRecorder
-from qbft_server.peers.incoming import Acceptor, Inbox
+from qbft_server.peers.incoming import END_REASONS, Acceptor, Inbox
 from qbft_server.peers.limits import PeerLimits
 from qbft_server.peers.outgoing import OutgoingLink
 from qbft_server.peers.split import split_frame
@@ -33,16 +36,24 @@ from qbft_server.peers.tls import (
     Identities,
     channel_credentials,
     channel_options,
-    server_credentials,
+    peer_roots,
     server_options,
 )
+
+HOLD_SECONDS = 0.01
+"""How soon it is asked again whether a peer may be read whose frames are left in its inbox."""
+
+ELEMENTS_PER_WORK = 4
+"""Elements that are read in about the time of one signature check."""
 
 
 class GrpcTransport:
     """The links of one node, while the `async with` block lasts; no task outlives it.
 
     `hello(peer)` says what to tell a peer when a stream begins, `heard(peer, hello)` is given what
-    an acceptable hello of that peer said, on either of the two streams.
+    an acceptable hello of that peer said, on either of the two streams. While `may_read(peer)` says
+    no, what that peer sent is left unread: first in its inbox, then in its own socket. `wasted` is
+    told who sent what had to be refused, and what reading it has cost, in checks of one signature.
     """
 
     def __init__(
@@ -54,6 +65,8 @@ class GrpcTransport:
         *,
         hello: Callable[[int], Hello],
         heard: Callable[[int, Hello], None] | None = None,
+        may_read: Callable[[int], bool] | None = None,
+        wasted: Callable[[int, int], None] | None = None,
         limits: PeerLimits | None = None,
         wire_limits: WireLimits | None = None,
         events: PeerEvents | None = None,
@@ -66,14 +79,18 @@ class GrpcTransport:
         self._listen = listen
         self._hello = hello
         self._heard = heard
+        self._may_read = may_read
+        self._wasted = wasted
         self._roster = cluster.roster
         self._recorder = PeerRecorder(len(cluster.validators), validator, events or NoEvents())
         peers = list(self._recorder.peers)
-        self._inboxes = {peer: Inbox(self.limits) for peer in peers}
+        self._inboxes = {peer: Inbox(self.limits, peer, self._recorder.bites) for peer in peers}
         self._turns = deque(peers)
         self._links = {peer: self._make_link(peer) for peer in peers}
+        self._identities = Identities(cluster)
+        self._tls = ListenerTls(identity, peer_roots(cluster, validator, identity))
         self._acceptor = Acceptor(
-            identities=Identities(cluster),
+            identities=self._identities,
             own=validator,
             limits=self.limits,
             recorder=self._recorder,
@@ -85,10 +102,11 @@ class GrpcTransport:
         self._fresh: set[int] = set()
         self._reading: tuple[int, Generator[None, None, Decoded]] | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._is_holding = False
         self._is_running = False
         self._server: aio.Server | None = None
         self._tasks: asyncio.TaskGroup | None = None
-        self._link_tasks: list[asyncio.Task[None]] = []
+        self._link_tasks: dict[int, asyncio.Task[None]] = {}
         self.port = 0
         """The port it listens on, once it runs."""
 
@@ -107,9 +125,8 @@ class GrpcTransport:
             maximum_concurrent_rpcs=2 * len(self._cluster.validators) + limits.streams_extra_max,
         )
         server.add_generic_rpc_handlers((self._acceptor.handler(),))
-        credentials = server_credentials(self._cluster, self.validator, self._identity)
         try:
-            self.port = server.add_secure_port(self._listen, credentials)
+            self.port = server.add_secure_port(self._listen, self._tls.credentials())
         except RuntimeError as error:
             raise ClusterError(
                 f"listen.peer = {self._listen!r}: cannot listen there; "
@@ -118,10 +135,8 @@ class GrpcTransport:
         await _start(server)
         self._server = server
         self._tasks = await asyncio.TaskGroup().__aenter__()
-        self._link_tasks = [
-            self._tasks.create_task(link.run(), name=f"peer link {peer}")
-            for peer, link in self._links.items()
-        ]
+        for peer in self._links:
+            self._keep_link(peer)
         self._is_running = True
         return self
 
@@ -135,7 +150,7 @@ class GrpcTransport:
         self._is_running = False
         self._rouse()
         assert self._tasks is not None and self._server is not None  # noqa: S101, PT018
-        for task in self._link_tasks:
+        for task in self._link_tasks.values():
             task.cancel()
         try:
             if kind is not None and issubclass(kind, asyncio.CancelledError):
@@ -144,6 +159,32 @@ class GrpcTransport:
                 await self._tasks.__aexit__(None, None, None)
         finally:
             await self._server.stop(None)
+
+    def renew(self, cluster: Cluster, identity: TlsIdentity) -> None:
+        """Take up other certificates, TLS keys and addresses of this same cluster (M14).
+
+        New connections go by them, and standing ones go on; only those with a peer of which another
+        key is pinned now are ended, in both directions, and made anew.
+        """
+        self._cluster, self._identity = cluster, identity
+        self._tls.renew(identity, peer_roots(cluster, self.validator, identity))
+        for peer, link in self._links.items():
+            validator = cluster.validators[peer]
+            link.renew(validator.peer, channel_credentials(cluster, peer, identity))
+            if self._is_running and validator.tls_key_sha256 != self._identities.pin_of(peer):
+                if link.is_up:
+                    self._recorder.events.link_down(peer, END_REASONS["key_replaced"])
+                self._keep_link(peer)
+        self._identities.renew(cluster)
+        self._acceptor.end_unpinned()
+
+    def _keep_link(self, peer: int) -> None:
+        """Keep the link to a peer up, instead of one that was made before."""
+        assert self._tasks is not None  # noqa: S101 - only while it runs
+        if peer in self._link_tasks:
+            self._link_tasks[peer].cancel()
+        work = self._links[peer].run()
+        self._link_tasks[peer] = self._tasks.create_task(work, name=f"peer link {peer}")
 
     # --- the contract of Transport
 
@@ -188,12 +229,20 @@ class GrpcTransport:
             if self._reading is not None:
                 await asyncio.sleep(0)
                 continue
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._rest()
         raise TransportError("the transport is closed")
+
+    async def _rest(self) -> None:
+        """Wait until something arrives, or a peer that is left unread may be read again."""
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        again = loop.call_later(HOLD_SECONDS, self._rouse) if self._is_holding else None
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            if again is not None:
+                again.cancel()
 
     # --- what telemetry and status read
 
@@ -216,6 +265,16 @@ class GrpcTransport:
     def streams(self) -> int:
         """Streams of peers being served now."""
         return self._acceptor.streams
+
+    @property
+    def bites(self) -> Bites:
+        """How often which bound of the links has bitten, live."""
+        return self._recorder.bites
+
+    def unread(self, peer: int) -> tuple[int, int]:
+        """(frames, bytes) of a peer that are received and wait to be read."""
+        inbox = self._inboxes[peer]
+        return len(inbox), inbox.size
 
     def queued(self, peer: int) -> tuple[int, int]:
         """(frames, bytes) that wait for a peer."""
@@ -291,19 +350,27 @@ class GrpcTransport:
             elements_left -= decoded.elements
             for reason in decoded.rejects:
                 self._recorder.rejected(reason, peer)
+            if len(decoded.rejects) >= self._wire_limits.rejects_max:
+                self._recorder.bites.note(NodeBound.REJECTS_MAX, peer)
+            if decoded.rejects and self._wasted is not None:
+                self._wasted(peer, 1 + decoded.elements // ELEMENTS_PER_WORK)
             if decoded.frame is not None:
                 frames.append((peer, decoded.frame))
         return Batch(tuple(frames), fresh)
 
     def _next_data(self) -> tuple[int, bytes] | None:
-        """The oldest frame of the peer whose turn it is, of those that have one."""
+        """The oldest frame of the peer whose turn it is, of those that have one and may be read."""
         turns = self._turns
+        self._is_holding = False
         for _ in range(len(turns)):
             peer = turns[0]
             turns.rotate(-1)
             inbox = self._inboxes[peer]
-            if inbox:
+            if not inbox:
+                continue
+            if self._may_read is None or self._may_read(peer):
                 return peer, inbox.take()
+            self._is_holding = True
         return None
 
 

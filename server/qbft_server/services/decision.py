@@ -8,54 +8,78 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from typing import TypeVar
 
 import grpc
-from grpc import aio
+from google.protobuf.message import Message
 
 from qbft.core import InstanceId
 from qbft.core.messages import HEIGHT_MAX
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
-from qbft.errors import BelowLowWaterMark, QbftError
+from qbft.errors import BelowLowWaterMark, OtherEpoch, QbftError
+from qbft.ordered import Appended
+from qbft.replay.capture import fill_record
 from qbft.replica.driver import now_ms
+from qbft.replica.narrow import as_instance
 from qbft.wire import decision_to_pb
+from qbft.wire.accounts import account_to_pb
+from qbft.wire.evidence import fill_evidence
+from qbft.wire.v1 import capture_pb2, inspection_pb2, messages_pb2
 from qbft.wire.v1 import decision_pb2 as pb
-from qbft.wire.v1 import messages_pb2
 from qbft.wire.v1.decision_pb2_grpc import DecisionServiceServicer
+from qbft_server.access import Gate, Permissions
+from qbft_server.bounds import NodeBound
 from qbft_server.parts import NodeParts
-from qbft_server.services.refusal import Refusal, full, invalid, refusal_of
+from qbft_server.services.admission import Context, admitted
+from qbft_server.services.appending import (
+    check_author,
+    check_ordered,
+    read_entry,
+    refusal_of_append,
+    reply_of,
+)
+from qbft_server.services.refusal import Refusal, denied, full, invalid, refusal_of
 from qbft_server.services.replies import Replies
+from qbft_server.services.unread import Unread
 from qbft_server.store.decisions import DecisionsError
+from qbft_server.telemetry.inspection import inspect
 from qbft_server.version import VERSION
 
 LIST_DECISIONS_MAX = 256
 LIST_BYTES_MAX = 1 << 20
+"""One page of decisions."""
+
 LIST_STEP_DECISIONS = 8
 """Decisions of a page that are read at one go: each may be as large as a value and its proof."""
-WATCHES_MAX = 256
-PROPOSE_STREAMS_MAX = 256
-UNREAD_BYTES_MAX = 128 << 20
-"""Replies of all clients together that their clients have not taken yet; each is held up to three
-times, as a message, as bytes, and by gRPC."""
 
-SMALL_REPLY_BYTES = 4_096
-"""Replies below this are bounded by the number of calls alone."""
+LIST_EVIDENCE_MAX = 256
+"""One page of evidence."""
+
+WATCHES_MAX = 256
+"""Watches of all clients together."""
+
+PROPOSE_STREAMS_MAX = 256
+"""Streams of proposals of all clients together."""
 
 CURSOR_BYTES = 24
 RETRY_MS = 100
 WATCH_RETRY_MS = 5_000
 
-Context = aio.ServicerContext[Any, Any]
+Reply = TypeVar("Reply", bound=Message)
 
 
 class DecisionService(DecisionServiceServicer):
-    """One node's decision service."""
+    """One node's decision service.
+
+    Raises:
+        ClusterError: a client's token cannot be read.
+    """
 
     def __init__(self, parts: NodeParts) -> None:
+        self._parts = parts
         self._config = parts.config
         self._cluster = parts.cluster
         self._replica = parts.replica
@@ -63,12 +87,9 @@ class DecisionService(DecisionServiceServicer):
         self._store = parts.store
         self._links = parts.links
         self._metrics = parts.metrics
-        self._tokens = [t.get_secret_value().encode() for t in parts.config.clients.tokens]
-        self._in_flight = 0
-        self._bytes_in_flight = 0
-        self._watches = 0
-        self._streams = 0
-        self._unread_bytes = 0
+        self._traces = parts.traces
+        self.gate = Gate(parts.config.clients)
+        self._unread = Unread(parts.metrics.clients, parts.metrics.bites)
         self.accepting = True
 
     # --- proposing --------------------------------------------------------------------------------
@@ -77,10 +98,11 @@ class DecisionService(DecisionServiceServicer):
         self, request: pb.ProposeRequest, context: Context
     ) -> pb.ProposeReply:
         """Have a value decided, and wait for the decision, whosever value it is."""
-        async with self._call("Propose", context):
-            decision = await self._propose(request.proposal)
-            reply = pb.ProposeReply(decision=decision_to_pb(decision))
-            self._charge(reply.ByteSize(), context)
+        async with self._call("Propose", context) as client:
+            decision = await self._propose(request.proposal, client)
+            reply = self._charged(_decided(decision), context)
+            if reply is None:
+                raise _unread_full()
             return reply
 
     async def ProposeStream(  # noqa: N802
@@ -93,70 +115,92 @@ class DecisionService(DecisionServiceServicer):
         A client is not read from while it has too many in flight, decided or not, or does not read
         what was decided.
         """
-        replies = Replies()
+        replies = Replies(self._metrics.bites)
         async with (
-            self._call("ProposeStream", context),
+            self._call("ProposeStream", context) as client,
             self._stream_place(),
             asyncio.TaskGroup() as tasks,
         ):
-            tasks.create_task(self._propose_all(requests, replies))
+            tasks.create_task(self._propose_all(requests, replies, client))
             while (outcome := await replies.take()) is not None:
-                await context.write(_reply(*outcome))
+                await self._write(_reply(*outcome), context)
                 replies.written(outcome)
 
     async def _propose_all(
         self,
         requests: AsyncIterator[pb.ProposeStreamRequest],
         replies: Replies,
+        client: Permissions,
     ) -> None:
         """Propose what a stream asks for, and end its replies, which have one writer."""
         async with asyncio.TaskGroup() as tasks:
             async for request in requests:
                 await replies.place()
-                tasks.create_task(self._propose_one(request, replies))
+                tasks.create_task(self._propose_one(request, replies, client))
         replies.end()
 
-    async def _propose_one(self, request: pb.ProposeStreamRequest, replies: Replies) -> None:
+    async def _propose_one(
+        self, request: pb.ProposeStreamRequest, replies: Replies, client: Permissions
+    ) -> None:
         outcome: Decision | Refusal
         try:
-            outcome = await self._propose(request.proposal)
+            outcome = await self._propose(request.proposal, client)
             code = grpc.StatusCode.OK
         except Refusal as refusal:
             outcome, code = refusal, refusal.code
         replies.put((request.id, outcome))
         self._metrics.call_ended("ProposeStream item", code.name)
 
-    async def _propose(self, message: messages_pb2.Proposal) -> Decision:
+    async def _propose(self, message: messages_pb2.Proposal, client: Permissions) -> Decision:
         """Check a proposal, hand it to the replica, and wait."""
+        proposal = self._read_proposal(message)
+        if not client.may_propose(proposal.instance.topic):
+            raise denied()
+        check_ordered(self._cluster, proposal.instance.topic, appends=False)
+        with self._flight(len(proposal.value)):
+            began = time.perf_counter()
+            try:
+                deciding = self._replica.propose(proposal, now_ms())
+                self._driver.wake()
+                if self._traces is not None:
+                    self._traces.join(proposal.instance)
+                decision = await deciding
+            except QbftError as error:
+                raise refusal_of(error) from error
+            self._metrics.propose_seconds.add(time.perf_counter() - began)
+        return decision
+
+    @contextlib.contextmanager
+    def _flight(self, size: int) -> Iterator[None]:
+        """Take a place among the values that wait for a decision.
+
+        Raises:
+            Refusal: there is none now, or this node takes no values.
+        """
         if not self.accepting:
             raise Refusal(grpc.StatusCode.UNAVAILABLE, "this node is stopping; ask another")
-        if not self._replica.status().voting:
+        if not self._replica.is_voting:
             raise Refusal(
                 grpc.StatusCode.UNAVAILABLE, "this node does not vote now; ask another node"
             )
-        proposal = self._read_proposal(message)
-        limits, size = self._config.limits, len(proposal.value)
-        if self._in_flight >= limits.proposals_in_flight_max:
+        limits = self._config.limits
+        load, bites = self._metrics.clients, self._metrics.bites
+        if load.proposals >= limits.proposals_in_flight_max:
+            bites.note(NodeBound.PROPOSALS_IN_FLIGHT_MAX)
             raise full(f"{limits.proposals_in_flight_max} proposals are in flight here", RETRY_MS)
-        if self._in_flight and self._bytes_in_flight + size > limits.proposal_bytes_in_flight_max:
-            raise full(f"{self._bytes_in_flight} bytes of values are in flight here", RETRY_MS)
-        began = time.perf_counter()
-        self._in_flight += 1
-        self._bytes_in_flight += size
+        if load.proposals and load.proposal_bytes + size > limits.proposal_bytes_in_flight_max:
+            bites.note(NodeBound.PROPOSAL_BYTES_IN_FLIGHT_MAX)
+            raise full(f"{load.proposal_bytes} bytes of values are in flight here", RETRY_MS)
+        load.proposals += 1
+        load.proposal_bytes += size
         try:
-            deciding = self._replica.propose(proposal, now_ms())
-            self._driver.wake()
-            decision = await deciding
-        except QbftError as error:
-            raise refusal_of(error) from error
+            yield
         finally:
-            self._in_flight -= 1
-            self._bytes_in_flight -= size
-        self._metrics.propose_seconds.observe(time.perf_counter() - began)
-        return decision
+            load.proposals -= 1
+            load.proposal_bytes -= size
 
     def _read_proposal(self, message: messages_pb2.Proposal) -> Proposal:
-        instance = _read_instance(message.instance)
+        instance = _read_topic(message.instance.topic, message.instance.height)
         size, limit = len(message.value), self._config.limits.value_bytes_max
         if not size:
             raise invalid("the value is empty; a value has at least one byte")
@@ -166,6 +210,49 @@ class DecisionService(DecisionServiceServicer):
             raise invalid("a proposer is 32 bytes and its signature 64, or both are left out")
         return Proposal(instance, message.value, message.proposer, message.signature)
 
+    # --- ordered topics ---------------------------------------------------------------------------
+
+    async def Append(  # noqa: N802
+        self, request: pb.AppendRequest, context: Context
+    ) -> pb.AppendReply:
+        """Put an entry at the next free position of an ordered topic, and wait until it stands."""
+        async with self._call("Append", context) as client:
+            appended = await self._append(request, client)
+            reply = self._charged(reply_of(appended), context)
+            if reply is None:
+                raise _unread_full()
+            return reply
+
+    async def _append(self, request: pb.AppendRequest, client: Permissions) -> Appended:
+        topic = _read_topic(request.topic, 0).topic
+        entry = read_entry(request.entry, self._config.limits.value_bytes_max)
+        if not client.may_propose(topic):
+            raise denied()
+        check_ordered(self._cluster, topic, appends=True)
+        check_author(self._cluster, topic, entry)
+        with self._flight(len(entry.value)):
+            try:
+                return await self._parts.appends.append(topic, entry)
+            except DecisionsError:
+                raise
+            except QbftError as error:
+                raise refusal_of_append(error) from error
+
+    async def GetNextHeight(  # noqa: N802
+        self, request: pb.GetNextHeightRequest, context: Context
+    ) -> pb.GetNextHeightReply:
+        """Say where the next entry of a topic would stand, as far as this node knows."""
+        async with self._call("GetNextHeight", context) as client:
+            topic = _read_topic(request.topic, 0).topic
+            if not client.may_read(topic) and not client.may_propose(topic):
+                raise denied()
+            check_ordered(self._cluster, topic, appends=True)
+            try:
+                height = await self._parts.appends.next_height(topic)
+            except OtherEpoch as error:
+                raise refusal_of(error) from error
+            return pb.GetNextHeightReply(height=height)
+
     # --- reading ----------------------------------------------------------------------------------
 
     async def GetDecision(  # noqa: N802
@@ -174,21 +261,27 @@ class DecisionService(DecisionServiceServicer):
         context: Context,
     ) -> pb.GetDecisionReply:
         """Read one instance: decided, undecided here, unknown, or not kept any more (G8, G9)."""
-        async with self._call("GetDecision", context):
-            instance = _read_instance(request.instance)
-            reply = pb.GetDecisionReply(low_water_mark=self._store.low_water_mark(instance.topic))
-            decision = self._store.get(instance)
-            if decision is not None:
-                reply.state = pb.DECISION_STATE_DECIDED
-                reply.decision.CopyFrom(decision_to_pb(decision))
-                self._charge(reply.ByteSize(), context)
-            elif self._store.is_below_mark(instance):
-                reply.state = pb.DECISION_STATE_BELOW_MARK
-            elif self._replica.is_open(instance):
-                reply.state = pb.DECISION_STATE_UNDECIDED
-            else:
-                reply.state = pb.DECISION_STATE_UNKNOWN
+        async with self._call("GetDecision", context) as client:
+            instance = _readable(client, request.instance.topic, request.instance.height)
+            reply = self._charged(self._read(instance), context)
+            if reply is None:
+                raise _unread_full()
             return reply
+
+    def _read(self, instance: InstanceId) -> pb.GetDecisionReply:
+        """Say what is known here of an instance."""
+        reply = pb.GetDecisionReply(low_water_mark=self._store.low_water_mark(instance.topic))
+        decision = self._store.get(instance)
+        if decision is not None:
+            reply.state = pb.DECISION_STATE_DECIDED
+            reply.decision.CopyFrom(decision_to_pb(decision))
+        elif self._store.is_below_mark(instance):
+            reply.state = pb.DECISION_STATE_BELOW_MARK
+        elif self._replica.is_open(instance):
+            reply.state = pb.DECISION_STATE_UNDECIDED
+        else:
+            reply.state = pb.DECISION_STATE_UNKNOWN
+        return reply
 
     async def ListDecisions(  # noqa: N802
         self,
@@ -196,15 +289,16 @@ class DecisionService(DecisionServiceServicer):
         context: Context,
     ) -> pb.ListDecisionsReply:
         """Read a topic's decisions by height, a page at a time; gaps are not hidden."""
-        async with self._call("ListDecisions", context):
-            reply = await self._list(request)
-            self._charge(reply.ByteSize(), context)
+        async with self._call("ListDecisions", context) as client:
+            start = _readable(client, request.topic, request.from_height)
+            reply = self._charged(await self._list(start, request.limit), context)
+            if reply is None:
+                raise _unread_full()
             return reply
 
-    async def _list(self, request: pb.ListDecisionsRequest) -> pb.ListDecisionsReply:
+    async def _list(self, start: InstanceId, limit: int) -> pb.ListDecisionsReply:
         """Collect a page in small steps, whatever the sizes of its decisions are."""
-        start = _read_topic(request.topic, request.from_height)
-        limit = min(request.limit or LIST_DECISIONS_MAX, LIST_DECISIONS_MAX)
+        limit = min(limit or LIST_DECISIONS_MAX, LIST_DECISIONS_MAX)
         reply = pb.ListDecisionsReply()
         height, size = start.height, 0
         while height <= HEIGHT_MAX:
@@ -229,15 +323,16 @@ class DecisionService(DecisionServiceServicer):
 
         It ends with OUT_OF_RANGE where the topic's low-water mark is above the height it is at.
         """
-        async with self._call("Watch", context), self._watch_place():
-            start = _read_topic(request.topic, request.from_height)
-            for height in range(start.height, HEIGHT_MAX + 1):
-                instance = InstanceId(start.topic, height)
-                try:
-                    decision = await self._store.wait_for(instance)
-                except BelowLowWaterMark as error:
-                    raise refusal_of(error) from error
-                await context.write(decision_to_pb(decision))
+        async with self._call("Watch", context) as client:
+            start = _readable(client, request.topic, request.from_height)
+            async with self._watch_place():
+                for height in range(start.height, HEIGHT_MAX + 1):
+                    instance = InstanceId(start.topic, height)
+                    try:
+                        decision = await self._store.wait_for(instance)
+                    except BelowLowWaterMark as error:
+                        raise refusal_of(error) from error
+                    await self._write(decision_to_pb(decision), context)
 
     async def WatchAll(  # noqa: N802
         self, request: pb.WatchAllRequest, context: Context
@@ -245,24 +340,37 @@ class DecisionService(DecisionServiceServicer):
         """Follow every decision in this node's order, from a cursor of this node or the start.
 
         Without a cursor it begins with what is still kept. It ends with OUT_OF_RANGE where what
-        should come next may have been deleted.
+        should come next may have been deleted. Topics that the client may not read are left out.
         """
-        async with self._call("WatchAll", context), self._watch_place():
-            position = self._read_cursor(request.cursor)
-            forgiven = 0 if request.cursor else self._store.deleted_position
-            while True:
-                self._check_complete(max(position, forgiven))
-                end = self._store.end
-                entries = self._store.feed(position, LIST_DECISIONS_MAX)
-                for reached, instance in entries:
-                    decision = self._store.get(instance)
-                    if decision is not None:
-                        cursor = self._store.store_id + reached.to_bytes(8, "big")
-                        reply = pb.WatchAllReply(decision=decision_to_pb(decision), cursor=cursor)
-                        await context.write(reply)
-                    position = reached
-                if not entries:
-                    await self._store.wait_for_decisions(end)
+        async with self._call("WatchAll", context) as client:
+            if not client.read:
+                raise denied()
+            following = contextlib.aclosing(self._follow(request.cursor, client))
+            async with self._watch_place(), following as replies:
+                async for reply in replies:
+                    await self._write(reply, context)
+
+    async def _follow(
+        self, cursor: bytes, client: Permissions
+    ) -> AsyncGenerator[pb.WatchAllReply, None]:
+        """Give what this client may read, as it comes."""
+        position = self._read_cursor(cursor)
+        forgiven = 0 if cursor else self._store.deleted_position
+        while True:
+            self._check_complete(max(position, forgiven))
+            end = self._store.end
+            entries = self._store.feed(position, LIST_DECISIONS_MAX)
+            for position, instance in entries:
+                decision = self._store.get(instance) if client.may_read(instance.topic) else None
+                if decision is not None:
+                    yield pb.WatchAllReply(
+                        decision=decision_to_pb(decision),
+                        cursor=self._store.store_id + position.to_bytes(8, "big"),
+                    )
+            if entries:
+                await asyncio.sleep(0)  # where all of it is left out, nothing else waits
+            else:
+                await self._store.wait_for_decisions(end)
 
     def _check_complete(self, position: int) -> None:
         """See that nothing behind this position was deleted."""
@@ -290,24 +398,26 @@ class DecisionService(DecisionServiceServicer):
     @contextlib.asynccontextmanager
     async def _watch_place(self) -> AsyncIterator[None]:
         """Take one of the places for watches: so many at a time."""
-        if self._watches >= WATCHES_MAX:
+        if self._metrics.clients.watches >= WATCHES_MAX:
+            self._metrics.bites.note(NodeBound.WATCHES_MAX)
             raise full(f"{WATCHES_MAX} watches are open here", WATCH_RETRY_MS)
-        self._watches += 1
+        self._metrics.clients.watches += 1
         try:
             yield
         finally:
-            self._watches -= 1
+            self._metrics.clients.watches -= 1
 
     @contextlib.asynccontextmanager
     async def _stream_place(self) -> AsyncIterator[None]:
         """Take one of the places for streams of proposals."""
-        if self._streams >= PROPOSE_STREAMS_MAX:
+        if self._metrics.clients.propose_streams >= PROPOSE_STREAMS_MAX:
+            self._metrics.bites.note(NodeBound.PROPOSE_STREAMS_MAX)
             raise full(f"{PROPOSE_STREAMS_MAX} streams of proposals are open here", WATCH_RETRY_MS)
-        self._streams += 1
+        self._metrics.clients.propose_streams += 1
         try:
             yield
         finally:
-            self._streams -= 1
+            self._metrics.clients.propose_streams -= 1
 
     async def GetStatus(  # noqa: N802
         self,
@@ -317,6 +427,51 @@ class DecisionService(DecisionServiceServicer):
         """Say how this node is."""
         async with self._call("GetStatus", context):
             return self._status()
+
+    async def InspectInstance(  # noqa: N802
+        self, request: inspection_pb2.InspectInstanceRequest, context: Context
+    ) -> inspection_pb2.InspectInstanceReply:
+        """Say how this node stands in one instance (`qbft why`); no value is told."""
+        async with self._call("InspectInstance", context) as client:
+            instance = _readable(client, request.instance.topic, request.instance.height)
+            return account_to_pb(inspect(self._parts, instance))
+
+    async def CaptureInstance(  # noqa: N802
+        self, request: capture_pb2.CaptureInstanceRequest, context: Context
+    ) -> capture_pb2.CaptureInstanceReply:
+        """Give what was recorded of one instance (`qbft capture`); no value is told."""
+        async with self._call("CaptureInstance", context) as client:
+            instance = _readable(client, request.instance.topic, request.instance.height)
+            reply = self._charged(await self._capture(instance), context)
+            if reply is None:
+                raise _unread_full()
+            return reply
+
+    async def _capture(self, instance: InstanceId) -> capture_pb2.CaptureInstanceReply:
+        """Write down what was recorded, in small steps."""
+        recorder = self._parts.recorder
+        record = recorder.snapshot(instance, now_ms()) if recorder is not None else None
+        reply = capture_pb2.CaptureInstanceReply()
+        if record is not None:
+            for _ in fill_record(reply.record, record, self._config.limits.message_bytes_max):
+                await asyncio.sleep(0)
+        return reply
+
+    async def ListHeights(  # noqa: N802
+        self, request: pb.ListHeightsRequest, context: Context
+    ) -> None:
+        """Say how far each topic has come that the client may read, some topics at a time."""
+        async with self._call("ListHeights", context) as client, self._watch_place():
+            beside = self._replica.highest_beside_decided()
+            after = ""
+            while found := self._store.highest(after, LIST_DECISIONS_MAX):
+                after = found[-1].topic
+                page = {each.topic: max(each.height, beside.pop(each.topic, 0)) for each in found}
+                await context.write(_heights(client, page))
+            rest = sorted(beside)
+            for start in range(0, len(rest), LIST_DECISIONS_MAX):
+                page = {topic: beside[topic] for topic in rest[start : start + LIST_DECISIONS_MAX]}
+                await context.write(_heights(client, page))
 
     def _status(self) -> pb.GetStatusReply:
         status = self._replica.status()
@@ -346,30 +501,69 @@ class DecisionService(DecisionServiceServicer):
             decisions=self._store.end,
             store_id=self._store.store_id,
             peers=peers,
+            clock_unix_ms=time.time_ns() // 1_000_000,
         )
 
-    def _charge(self, size: int, context: Context) -> None:
-        """Account for a reply until its call has ended: whoever does not read has it kept here."""
-        if size < SMALL_REPLY_BYTES:
-            return
-        if self._unread_bytes + size > UNREAD_BYTES_MAX:
-            raise full("too many replies wait here to be read", RETRY_MS)
-        self._unread_bytes += size
+    async def ListEvidence(  # noqa: N802
+        self,
+        request: pb.ListEvidenceRequest,
+        context: Context,
+    ) -> pb.ListEvidenceReply:
+        """Give what this node holds against validators, a page at a time.
+
+        Records of topics that the client may not read are left out.
+        """
+        async with self._call("ListEvidence", context) as client:
+            if not client.read:
+                raise denied()
+            kept = [
+                evidence
+                for evidence in self._replica.misconduct.evidence
+                if client.may_read(as_instance(evidence.first.instance).topic)
+            ]
+            end = request.after + LIST_EVIDENCE_MAX
+            reply = pb.ListEvidenceReply(next=end if end < len(kept) else None)
+            for evidence in kept[request.after : end]:
+                fill_evidence(reply.evidence.add(), evidence)
+            charged = self._charged(reply, context)
+            if charged is None:
+                raise _unread_full()
+            return charged
+
+    def _charged(self, reply: Reply, context: Context) -> Reply | None:
+        """Account for a reply until its call has ended: whoever does not read has it kept here.
+
+        None if there is no room: nobody may hold on to it while the refusal is being told, which
+        takes as long as the client likes.
+        """
+        client, size = context.peer(), reply.ByteSize()
+        if not self._unread.take(client, size):
+            return None
 
         def give_back(_: object) -> None:
-            self._unread_bytes -= size
+            self._unread.give_back(client, size)
 
         context.add_done_callback(give_back)  # type: ignore[arg-type] # the stubs are wrong here
+        return reply
+
+    async def _write(self, message: Message, context: Context) -> None:
+        """Write one reply of a stream, accounted for until gRPC has taken it."""
+        with self._unread.room(context.peer(), message.ByteSize()) as has_room:
+            if not has_room:
+                raise _unread_full()
+            await context.write(message)
 
     # --- what all calls share ---------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
-        """Around every call: who may call, what a refusal becomes, and how it ended."""
+    async def _call(self, method: str, context: Context) -> AsyncIterator[Permissions]:
+        """Around every call: who calls, what a refusal becomes, and how it ended."""
         code = grpc.StatusCode.CANCELLED
+        self._metrics.clients.calls += 1
         try:
-            self._check_access(context)
-            yield
+            permissions = admitted(self.gate, context)
+            with self._traced(context):
+                yield permissions
             code = grpc.StatusCode.OK
         except Refusal as refusal:
             code = refusal.code
@@ -378,17 +572,22 @@ class DecisionService(DecisionServiceServicer):
             code = grpc.StatusCode.UNAVAILABLE
             await context.abort(code, "this node cannot read its decisions now; ask another")
         finally:
+            self._metrics.clients.calls -= 1
             self._metrics.call_ended(method, code.name)
 
-    def _check_access(self, context: Context) -> None:
-        """Ask for a token where the operator does; which part is wrong is not told."""
-        if not self._tokens:
-            return
-        given = dict(context.invocation_metadata() or ()).get("authorization", b"")
-        text = given.encode() if isinstance(given, str) else given
-        known = [hmac.compare_digest(b"Bearer " + token, text) for token in self._tokens]
-        if not any(known):
-            raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "a valid token is needed")
+    def _traced(self, context: Context) -> contextlib.AbstractContextManager[None]:
+        """Let what the call opens be part of its trace, where there are traces."""
+        if self._traces is None:
+            return contextlib.nullcontext()
+        return self._traces.continued(context.invocation_metadata())
+
+
+def _decided(decision: Decision) -> pb.ProposeReply:
+    return pb.ProposeReply(decision=decision_to_pb(decision))
+
+
+def _unread_full() -> Refusal:
+    return full("too many replies wait here to be read", RETRY_MS)
 
 
 def _reply(request_id: int, outcome: Decision | Refusal) -> pb.ProposeStreamReply:
@@ -404,8 +603,21 @@ def _reply(request_id: int, outcome: Decision | Refusal) -> pb.ProposeStreamRepl
     return pb.ProposeStreamReply(id=request_id, decision=decision_to_pb(outcome))
 
 
-def _read_instance(message: messages_pb2.InstanceId) -> InstanceId:
-    return _read_topic(message.topic, message.height)
+def _heights(client: Permissions, highest: Mapping[str, int]) -> pb.ListHeightsReply:
+    """Write the topics that a client may read."""
+    reply = pb.ListHeightsReply()
+    for topic, height in highest.items():
+        if client.may_read(topic):
+            reply.highest.add(topic=topic, height=height)
+    return reply
+
+
+def _readable(client: Permissions, topic: str, height: int) -> InstanceId:
+    """Where to read; refused before anything is looked up, so that it tells of nothing."""
+    start = _read_topic(topic, height)
+    if not client.may_read(topic):
+        raise denied()
+    return start
 
 
 def _read_topic(topic: str, height: int) -> InstanceId:

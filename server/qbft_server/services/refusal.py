@@ -10,7 +10,15 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from qbft.errors import BelowLowWaterMark, Busy, JournalError, ProposalConflict, QbftError
+from qbft.errors import (
+    BelowLowWaterMark,
+    Busy,
+    JournalError,
+    ProposalConflict,
+    QbftError,
+    TooManyTopics,
+    UnauthorisedProposal,
+)
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -62,6 +70,11 @@ def full(what: str, retry_ms: int) -> Refusal:
     )
 
 
+def denied() -> Refusal:
+    """Refuse what the client may not do, in the same words whatever there is to be known."""
+    return Refusal(grpc.StatusCode.PERMISSION_DENIED, "this client may not do that for this topic")
+
+
 def invalid(message: str) -> Refusal:
     """Refuse a request that no node will ever accept."""
     return Refusal(grpc.StatusCode.INVALID_ARGUMENT, message)
@@ -78,10 +91,14 @@ def refusal_of(error: QbftError) -> Refusal:
                 "propose that one, or read the decision with GetDecision",
                 first_digest=error.first_digest,
             )
+        case UnauthorisedProposal():
+            return Refusal(grpc.StatusCode.PERMISSION_DENIED, str(error))
         case BelowLowWaterMark():
             return Refusal(grpc.StatusCode.OUT_OF_RANGE, str(error))
         case Busy():
             return full(error.what, error.retry_ms)
+        case TooManyTopics():  # it names no time to come back: waiting does not help
+            return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         case JournalError():
             return Refusal(grpc.StatusCode.UNAVAILABLE, f"{error}; ask another node")
         case _:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from qbft.decision import Decision
+from qbft.replica.bounds import Bites
+from qbft_server.bounds import NodeBound
 from qbft_server.services.refusal import Refusal
 
 STREAM_IN_FLIGHT_MAX = 1_024
@@ -23,7 +25,8 @@ class Replies:
     Decisions stay what they are until they are written: many requests may share one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bites: Bites | None = None) -> None:
+        self._bites = bites or Bites()
         self._waiting: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self._places = asyncio.Semaphore(STREAM_IN_FLIGHT_MAX)
         self._has_room = asyncio.Event()
@@ -32,7 +35,11 @@ class Replies:
 
     async def place(self) -> None:
         """Wait until a further proposal may be read; a written reply makes its place free."""
+        if not self._has_room.is_set():
+            self._bites.note(NodeBound.STREAM_WAITING_BYTES_MAX)
         await self._has_room.wait()
+        if self._places.locked():
+            self._bites.note(NodeBound.STREAM_IN_FLIGHT_MAX)
         await self._places.acquire()
 
     def put(self, outcome: Outcome) -> None:

@@ -6,28 +6,42 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-import grpc
+from cryptography import x509
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+from qbft.client.pinned import Options
 from qbft.errors import ClusterError
 from qbft.wire.v1 import decision_pb2
 from qbft.wire.v1.decision_pb2_grpc import add_DecisionServiceServicer_to_server
+from qbft_server.access import Gate
+from qbft_server.config import NodeConfig
 from qbft_server.files import client_connections_max
+from qbft_server.identity import TlsIdentity
+from qbft_server.listener_tls import ListenerTls
 from qbft_server.parts import NodeParts
 from qbft_server.services.decision import DecisionService
 
 SERVICE = decision_pb2.DESCRIPTOR.services_by_name["DecisionService"].full_name
 CALLS_MAX = 8_192
+"""Calls of all clients together."""
+
 STREAMS_PER_CLIENT_MAX = 2_048
+"""Calls on one connection."""
+
 HANDSHAKE_MS_MAX = 10_000
+"""For the handshake of a connection."""
+
 IDLE_CONNECTION_MS_MAX = 300_000
 """A connection without any call is closed after this; whoever dialled it dials again."""
 
 KEEPALIVE_MS = 60_000
 """A ping after so much silence: a client that vanished without a word keeps no place."""
+
+CLIENT_PING_MS_MIN = 10_000
+"""A client that pings more often than this without saying anything is hung up on."""
 
 DRAIN_SECONDS = 5.0
 HEALTH_SECONDS = 0.25
@@ -38,13 +52,13 @@ class ClientServer:
 
     def __init__(self, parts: NodeParts) -> None:
         self._config = parts.config
-        self._identity = parts.identity
         self._nodes = parts.cluster.roster.nodes
         self._quorum = parts.cluster.roster.quorum
         self._replica = parts.replica
         self._links = parts.links
         self._service = DecisionService(parts)
         self._health = HealthServicer()
+        self._tls = ListenerTls(parts.identity, read_authority(parts.config))
         self._server: aio.Server | None = None
         self._reachable: bool | None = None
 
@@ -52,7 +66,7 @@ class ClientServer:
         """Listen.
 
         Raises:
-            ClusterError: the address cannot be listened on, or a certificate cannot be read.
+            ClusterError: the address cannot be listened on.
         """
         size = self._config.limits.message_bytes_max
         server = aio.server(
@@ -65,6 +79,7 @@ class ClientServer:
                 ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS_MAX),
                 ("grpc.max_connection_idle_ms", IDLE_CONNECTION_MS_MAX),
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+                *takes_pings(CLIENT_PING_MS_MIN),
                 ("grpc.so_reuseport", 0),
             ],
         )
@@ -77,7 +92,7 @@ class ClientServer:
             if self._config.clients.insecure_plaintext:
                 server.add_insecure_port(address)
             else:
-                server.add_secure_port(address, self._credentials())
+                server.add_secure_port(address, self._tls.credentials())
         except RuntimeError as error:
             raise ClusterError(
                 f"listen.client = {address!r}: cannot listen there; "
@@ -99,6 +114,16 @@ class ClientServer:
         if self._server is not None:
             await self._server.stop(None)
 
+    @property
+    def gate(self) -> Gate:
+        """Who is let in, and to what."""
+        return self._service.gate
+
+    def renew(self, identity: TlsIdentity, authority: bytes | None, gate: Gate) -> None:
+        """Show, trust and let in these from now on; connections that stand go on (M14)."""
+        self._tls.renew(identity, authority)
+        self.gate.renew(gate)
+
     async def drain(self) -> None:
         """Take no new proposals, tell so, and let calls that run end in time."""
         self._service.accepting = False
@@ -110,7 +135,7 @@ class ClientServer:
         """Keep the service's health true: it serves while a quorum can be reached."""
         while True:
             reachable = len(self._links.connected) + 1 >= self._quorum
-            await self._tell_health(reachable=reachable and self._replica.status().voting)
+            await self._tell_health(reachable=reachable and self._replica.is_voting)
             await asyncio.sleep(HEALTH_SECONDS)
 
     async def _tell_health(self, *, reachable: bool) -> None:
@@ -123,14 +148,29 @@ class ClientServer:
             )
             await self._health.set(SERVICE, status)
 
-    def _credentials(self) -> grpc.ServerCredentials:
-        """The node's own TLS identity; clients show certificates where an authority is named."""
-        pair = (self._identity.key_pem, self._identity.certificate_pem)
-        authority = self._config.clients.authority
-        if authority is None:
-            return grpc.ssl_server_credentials([pair])
-        try:
-            roots = authority.read_bytes()
-        except OSError as error:
-            raise ClusterError(f"clients.authority = {authority}: {error.strerror}") from error
-        return grpc.ssl_server_credentials([pair], roots, require_client_auth=True)
+
+def takes_pings(every_ms_min: int) -> Options:
+    """Let whoever dialled find out whether this end is still there, so often and no oftener."""
+    return [
+        ("grpc.http2.min_ping_interval_without_data_ms", every_ms_min),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", every_ms_min),
+    ]
+
+
+def read_authority(config: NodeConfig) -> bytes | None:
+    """The certificates (PEM) of those who vouch for clients; None where clients need none.
+
+    Raises:
+        ClusterError: they cannot be read, or are none.
+    """
+    path = config.clients.authority
+    if path is None:
+        return None
+    try:
+        roots = path.read_bytes()
+        x509.load_pem_x509_certificates(roots)
+    except OSError as error:
+        raise ClusterError(f"clients.authority = {path}: {error.strerror}") from error
+    except (ValueError, x509.InvalidVersion) as error:
+        raise ClusterError(f"clients.authority = {path}: must be certificates in PEM") from error
+    return roots

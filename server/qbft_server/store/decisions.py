@@ -66,6 +66,15 @@ CREATE TABLE decisions (
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
+_TOPICS = """
+WITH RECURSIVE found (topic) AS (
+    SELECT min(topic) FROM decisions
+    UNION ALL
+    SELECT (SELECT min(topic) FROM decisions WHERE topic > found.topic) FROM found
+    WHERE found.topic IS NOT NULL
+)
+SELECT topic FROM found WHERE topic IS NOT NULL
+"""
 
 
 class DecisionsError(QbftError):
@@ -148,7 +157,9 @@ class DecisionTable:
             reader = _connect(path)
             reader.execute("PRAGMA query_only = ON")
         except sqlite3.Error as error:
-            raise DecisionsError(f"cannot open {path}: {error}") from error
+            raise DecisionsError(
+                f"cannot open {path}: {error}; if it is damaged: docs/OPERATIONS.md, disks"
+            ) from error
         return cls(path, reader, writer)
 
     @staticmethod
@@ -240,6 +251,10 @@ class DecisionTable:
         """The low-water marks, by topic."""
         return dict(self._query("SELECT topic, height FROM marks", ()))
 
+    def topics(self) -> list[str]:
+        """The topics that have decisions here; a look into the index for each, not for each row."""
+        return [topic for (topic,) in self._query(_TOPICS, ())]
+
     def digest(self, instance: InstanceId) -> bytes | None:
         """The digest that was decided, or None."""
         if self._is_above_all(instance):
@@ -266,6 +281,47 @@ class DecisionTable:
             (topic, from_height, position_max, limit),
         )
         return [_decode(row[0]) for row in rows]
+
+    def highest(self, after: str, limit: int) -> list[tuple[str, int]]:
+        """(topic, highest height) of so many topics in order, those above `after`.
+
+        It goes from topic to topic along the index, however many rows each has.
+        """
+        sql = """
+            WITH RECURSIVE found(topic) AS (
+                SELECT min(topic) FROM decisions WHERE topic > ?
+                UNION ALL
+                SELECT (SELECT min(topic) FROM decisions WHERE topic > found.topic) FROM found
+                WHERE found.topic IS NOT NULL
+                LIMIT ?
+            )
+            SELECT topic, (SELECT max(height) FROM decisions WHERE topic = found.topic)
+            FROM found WHERE topic IS NOT NULL
+        """
+        return self._query(sql, (after, limit))
+
+    def first_gap(self, topic: str, from_height: int, to_height: int) -> int | None:
+        """The first height of a topic, of those from one up to another, without a decision.
+
+        It counts along the index: microseconds for a thousand heights.
+        """
+        low, high = from_height, to_height
+        if self._count(topic, low, high) == high - low + 1:
+            return None
+        while low < high:
+            middle = (low + high) // 2
+            if self._count(topic, low, middle) == middle - low + 1:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _count(self, topic: str, from_height: int, to_height: int) -> int:
+        rows = self._query(
+            "SELECT count(*) FROM decisions WHERE topic = ? AND height BETWEEN ? AND ?",
+            (topic, from_height, to_height),
+        )
+        return int(rows[0][0])
 
     def feed(self, after: int, limit: int, position_max: int) -> list[tuple[int, InstanceId]]:
         """(position, instance) by ascending position, of those after one and up to another."""

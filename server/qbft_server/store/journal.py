@@ -14,11 +14,12 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from qbft.core.messages import InstanceId
+from qbft.distribution import Distribution
 from qbft.errors import JournalError, QbftError
 from qbft.replica.protocols import Record, Standing, StandingRecord, VoteRecord
 from qbft.wire.journal import decode_journal_commit, encode_journal_commit
@@ -36,19 +37,27 @@ _LOCK = "lock"
 
 @dataclass(frozen=True, slots=True)
 class JournalLimits:
-    """When the journal changes its ways.
-
-    A segment is closed at `segment_bytes_max`. What still matters is written once more when the
-    segments kept exceed `retained_bytes_max`, so that one old undecided instance holds no disk.
-    A commit of more than `inline_bytes_max`, or any after an fsync that took `inline_seconds_max`
-    within the last `pace_window_commits`, runs in a thread.
-    """
+    """When the journal changes its ways."""
 
     segment_bytes_max: int = 16 << 20
+    """At this size a segment is closed, and another one begun."""
+
     retained_bytes_max: int = 64 << 20
+    """When the segments kept exceed this, what still matters is written once more, so that one old
+    undecided instance holds no disk."""
+
     inline_bytes_max: int = 1 << 20
+    """A larger commit runs in a thread ..."""
+
     inline_seconds_max: float = 0.02
+    """... and so does any after an fsync that took longer than this ..."""
+
     pace_window_commits: int = 64
+    """... within the last so many commits."""
+
+
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+"""What is told apart of how long disks take."""
 
 
 @dataclass(slots=True)
@@ -61,6 +70,9 @@ class JournalStats:
     bytes_written: int = 0
     sync_seconds_last: float = 0.0
     sync_seconds_max: float = 0.0
+    commit_seconds: Distribution = field(default_factory=lambda: Distribution(SECONDS))
+    fsync_seconds: Distribution = field(default_factory=lambda: Distribution(SECONDS))
+    """Of these, the fsync alone."""
     rotations: int = 0
     checkpoints: int = 0
 
@@ -140,6 +152,7 @@ class VoteJournal:
         cluster_id: bytes,
         validator: int,
         *,
+        check_store: Callable[[bytes], None] = lambda _: None,
         settled_digest: Callable[[InstanceId], object | None] = lambda _: None,
         marks: Mapping[str, int] | None = None,
         limits: JournalLimits | None = None,
@@ -147,8 +160,9 @@ class VoteJournal:
     ) -> VoteJournal:
         """Open the journal that `init` made; never makes one.
 
-        `settled_digest` gives what was decided where the decision is durable elsewhere; `marks` are
-        the low-water marks that are.
+        `check_store` raises where what is kept elsewhere is not of the store with this id; nothing
+        is read before. `settled_digest` gives what was decided where the decision is durable
+        elsewhere; `marks` are the low-water marks that are.
 
         Raises:
             JournalError: there is none; it is damaged, foreign or of another version; or another
@@ -162,7 +176,7 @@ class VoteJournal:
                 )
             lock_fd = _acquire_lock(directory)
             try:
-                replay = _Replay(directory, LiveRecords(settled_digest, marks))
+                replay = _Replay(directory, LiveRecords(settled_digest, marks), check_store)
                 log = SegmentLog.open(directory, cluster_id, validator, replay)
             except BaseException:
                 os.close(lock_fd)
@@ -217,9 +231,9 @@ class VoteJournal:
         return self._log.segments_deleted
 
     def recover(self) -> Iterable[Record]:
-        """The standing, then the records of undecided instances, in the order of their commits."""
-        said = self.live.standing
-        return [*([said] if said is not None else []), *self.live.open_records()]
+        """The standing, evidence, then the records of undecided instances as they came."""
+        said, live = self.live.standing, self.live
+        return [*([said] if said is not None else []), *live.evidence(), *live.open_records()]
 
     async def commit(self, records: Sequence[Record]) -> None:
         """Make all records durable before returning.
@@ -286,11 +300,14 @@ class VoteJournal:
         self._log.append(_COMMIT, payload)
         if self._fault:
             self._fault("after_append", kinds)
+        appended = time.perf_counter()
         self._log.sync()
+        self.stats.fsync_seconds.add(time.perf_counter() - appended)
         if self._fault:
             self._fault("after_fsync", kinds)
         seconds = time.perf_counter() - begun
         self._recent_seconds.append(seconds)
+        self.stats.commit_seconds.add(seconds)
         self.stats.sync_seconds_last = seconds
         self.stats.sync_seconds_max = max(seconds, self.stats.sync_seconds_max)
 
@@ -334,12 +351,19 @@ class VoteJournal:
 class _Replay:
     """Rebuilds, from the segments, which records matter and which sequence comes next."""
 
-    def __init__(self, directory: Path, live: LiveRecords) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        live: LiveRecords,
+        check_store: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
         self.live = live
         self.next_sequence = 0
         self._directory = directory
+        self._check_store = check_store
 
     def on_segment(self, header: SegmentHeader) -> None:
+        self._check_store(header.store_id)
         if self.next_sequence not in (0, header.next_sequence):
             raise JournalError(f"{self._directory}: segment {header.number} lacks votes before it")
         self.next_sequence = header.next_sequence

@@ -9,13 +9,16 @@ from itertools import islice
 from qbft.core.messages import InstanceId
 from qbft.decision import Decision
 from qbft.errors import InvariantViolation
+from qbft.replica.own_votes import VoteRounds
 from qbft.replica.protocols import (
     DecisionRecord,
+    EvidenceRecord,
     MarkRecord,
     ProposalRecord,
     QuarantineRecord,
     Record,
     StandingRecord,
+    VoteRecord,
 )
 
 
@@ -25,6 +28,19 @@ class _Open:
 
     segment: int
     records: list[tuple[int, Record]] = field(default_factory=list)
+    rounds: VoteRounds = field(default_factory=VoteRounds)
+
+    def add(self, position: int, record: Record) -> None:
+        """Take a record. Of the votes only the current ones are kept (docs/adr/012)."""
+        if isinstance(record, VoteRecord) and self.rounds.note(record.vote):
+            self.records = [entry for entry in self.records if self._matters(entry[1])]
+        if self._matters(record):
+            self.records.append((position, record))
+
+    def _matters(self, record: Record) -> bool:
+        return not isinstance(record, VoteRecord) or self.rounds.is_current(
+            record.vote.type, record.vote.round
+        )
 
     @property
     def is_abandoned(self) -> bool:
@@ -39,9 +55,9 @@ class _Pending:
 
 
 class LiveRecords:
-    """The records of undecided instances, and decisions and marks that only the journal holds.
+    """The records of undecided instances, evidence, decisions and marks that are only here.
 
-    Both are kept in the order in which their first record was committed, hence of segments, so that
+    Each is kept in the order in which its first record was committed, hence of segments, so that
     the oldest segment still needed is found at once. `settled_digest` gives what was decided where
     the decision is durable elsewhere; it is asked once for each instance that begins. `marks` are
     the low-water marks, by topic, that are durable elsewhere to begin with: what is below a mark
@@ -59,6 +75,7 @@ class LiveRecords:
         self._open: dict[InstanceId, _Open] = {}
         self._pending: dict[InstanceId, _Pending] = {}
         self._standing: tuple[int, StandingRecord] | None = None
+        self._evidence: dict[tuple[int, object], tuple[int, EvidenceRecord]] = {}
         self._count = 0
         self.pending_bytes = 0
 
@@ -76,15 +93,24 @@ class LiveRecords:
             if isinstance(record, MarkRecord):
                 self._mark(segment, record)
                 continue
+            if isinstance(record, EvidenceRecord):
+                first = record.evidence.first
+                self._evidence.setdefault((first.source, first.instance), (segment, record))
+                continue
             instance = instance_of(record)
             if self.marks and self.is_below_mark(instance):
                 continue
             if isinstance(record, DecisionRecord):
                 self._decide(instance, segment, record)
-            elif instance in self._open:
-                self._open[instance].records.append((self._count, record))
-            elif instance not in self._pending and self._settled_digest(instance) is None:
+            elif isinstance(record, QuarantineRecord) and record.abandoned:
+                # nothing else is needed to stay out of it, and others may have opened many such
+                self._open.pop(instance, None)
                 self._open[instance] = _Open(segment, [(self._count, record)])
+            elif instance in self._open:
+                self._open[instance].add(self._count, record)
+            elif instance not in self._pending and self._settled_digest(instance) is None:
+                self._open[instance] = _Open(segment)
+                self._open[instance].add(self._count, record)
 
     def _decide(self, instance: InstanceId, segment: int, record: DecisionRecord) -> None:
         was_open = self._open.pop(instance, None) is not None
@@ -175,6 +201,7 @@ class LiveRecords:
         firsts = [entry.segment for entry in islice(self._open.values(), 1)]
         firsts += [entry.segment for entry in islice(self._pending.values(), 1)]
         firsts += [segment for segment, _ in islice(self._pending_marks.values(), 1)]
+        firsts += [segment for segment, _ in islice(self._evidence.values(), 1)]
         firsts += [self._standing[0]] if self._standing is not None else []
         return min(firsts, default=None)
 
@@ -183,10 +210,15 @@ class LiveRecords:
         found = [pair for entry in self._open.values() for pair in entry.records]
         return [record for _, record in sorted(found, key=lambda pair: pair[0])]
 
+    def evidence(self) -> list[Record]:
+        """What validators did, in the order in which it was found; kept for ever."""
+        return [record for _, record in self._evidence.values()]
+
     def records(self) -> Iterator[Record]:
         """All that matters, so that a segment of these records alone gives the same state."""
         if self._standing is not None:
             yield self._standing[1]
+        yield from self.evidence()
         yield from self.open_records()
         for entry in self._pending.values():
             yield entry.record
@@ -196,6 +228,8 @@ class LiveRecords:
         """All that matters has been written once more, into this segment."""
         if self._standing is not None:
             self._standing = (segment, self._standing[1])
+        for found, (_, record) in list(self._evidence.items()):
+            self._evidence[found] = (segment, record)
         for entry in self._open.values():
             entry.segment = segment
         for waiting in self._pending.values():
@@ -217,7 +251,7 @@ def instance_of(record: Record) -> InstanceId:
             instance = record.proposal.instance
         case QuarantineRecord():
             instance = record.instance
-        case StandingRecord() | MarkRecord():
+        case StandingRecord() | MarkRecord() | EvidenceRecord():
             instance = None
         case _:
             instance = record.vote.instance

@@ -16,6 +16,8 @@ SLACK_PARTS = 16
 """A mark moves when one part in so many is too much, so that it does not move at each decision."""
 
 SLACK_MAX = 1_024
+"""Decisions that a topic may have beyond its rule before its mark moves."""
+
 TOPICS_PER_PASS_MAX = 64
 """Topics whose oldest decisions are looked at for their age in one pass."""
 

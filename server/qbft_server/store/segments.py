@@ -138,7 +138,11 @@ class SegmentLog:
 
     @staticmethod
     def exists(directory: Path) -> bool:
-        """Whether there is a log in this directory."""
+        """Whether there is a log in this directory.
+
+        Raises:
+            JournalError: a file there is named like a segment, and is none.
+        """
         return bool(_numbers(directory))
 
     @staticmethod
@@ -160,16 +164,22 @@ class SegmentLog:
     ) -> SegmentLog:
         """Open an existing log, tell the reader all it holds, cut off a torn tail.
 
+        The newest segment's name may not be durable, where its process was killed in between: it is
+        made so before older segments go, and before a record is appended to what might vanish.
+
         Raises:
-            JournalError: there is none, or it is damaged, foreign or of another version.
+            JournalError: there is none; it is damaged, foreign or of another version; or a stray
+                file is beside it.
             OSError: the disk refuses.
         """
+        sync_directory(directory)
         numbers = _numbers(directory)
         if not numbers:
             _lost(directory, "there is no segment")
         newest = _read_header(directory, numbers[-1])
         _check_owner(directory, newest, cluster_id, validator)
-        if numbers[0] > newest.floor or numbers != list(range(numbers[0], newest.number + 1)):
+        needed = [n for n in numbers if n >= newest.floor]
+        if needed != list(range(newest.floor, newest.number + 1)):
             _lost(directory, f"of the segments {newest.floor} to {newest.number} some are missing")
         deleted = _delete(directory, (n for n in numbers if n < newest.floor))
         for leftover in directory.glob("*.tmp"):
@@ -177,6 +187,7 @@ class SegmentLog:
         fd = os.open(_path(directory, newest.number), os.O_RDWR)
         try:
             log = cls(directory, newest, fd, HEADER_BYTES)
+            log.fsyncs = 1  # the directory's
             log.segments_deleted = deleted
             log._read(reader)
         except BaseException:
@@ -384,7 +395,18 @@ def _path(directory: Path, number: int) -> Path:
 
 
 def _numbers(directory: Path) -> list[int]:
-    return sorted(int(path.stem) for path in directory.glob("*.segment"))
+    """The numbers of the segments that are there, ascending.
+
+    Raises:
+        JournalError: a file is named like a segment, but not as this program names them.
+    """
+    numbers = []
+    for path in directory.glob("*.segment"):
+        number = int(path.stem) if path.stem.isdecimal() else 0
+        if path != _path(directory, number):
+            raise JournalError(f"{path} is no segment that this program wrote; move it elsewhere")
+        numbers.append(number)
+    return sorted(numbers)
 
 
 def _delete(directory: Path, numbers: Iterable[int]) -> int:

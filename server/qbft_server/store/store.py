@@ -22,42 +22,56 @@ from pathlib import Path
 
 from qbft.core.messages import HEIGHT_MAX, InstanceId
 from qbft.decision import Decision
+from qbft.distribution import Distribution
 from qbft.errors import BelowLowWaterMark, InvariantViolation, JournalError
+from qbft.replica.bounds import Bites
 from qbft.replica.protocols import DecisionRecord, MarkRecord, Record, Standing, VoteRecord
+from qbft_server.bounds import NodeBound
 from qbft_server.store.decisions import DecisionsError, DecisionTable, RecentDecisions
 from qbft_server.store.faults import FaultHook
-from qbft_server.store.journal import JournalLimits, VoteJournal
+from qbft_server.store.journal import SECONDS, JournalLimits, VoteJournal
 from qbft_server.store.live import check_same, instance_of, value_bytes
 from qbft_server.store.retention import Retention, choose_mark
 from qbft_server.store.threads import in_thread
 
 JOURNAL_DIRECTORY = "journal"
 DECISIONS_FILE = "decisions.sqlite3"
+COUNTED_HEIGHTS = 16_384
+"""Heights that are looked through in one piece of work of the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
-    """Bounds of the store.
-
-    Decisions are moved to SQLite after `flush_interval_ms`, or at once when `flush_decisions_max`
-    or `flush_bytes_max` of them wait, `insert_decisions_max` in one piece of work of the event
-    loop; a failure is tried again after `flush_retry_ms`. When `pending_decisions_max` or
-    `pending_bytes_max` wait, a commit moves some first, and fails if that fails. `recent_*` bound
-    the decisions kept in memory. Retention looks every `retain_interval_ms`, and deletes at most
-    `delete_decisions_max` in one transaction.
-    """
+    """Bounds of the store."""
 
     flush_interval_ms: int = 200
+    """Decisions are moved to SQLite after so long ..."""
+
     flush_retry_ms: int = 1_000
+    """(or so long after that has failed)"""
+
     flush_decisions_max: int = 1_000
     flush_bytes_max: int = 8 << 20
+    """... or at once when so many, or so many bytes of values, wait: as much as one transaction
+    takes."""
+
     insert_decisions_max: int = 16
+    """Of these so many are written in one piece of work of the event loop."""
+
     pending_decisions_max: int = 10_000
     pending_bytes_max: int = 128 << 20
+    """When so many wait, a commit moves some first, and fails if that fails."""
+
     recent_decisions_max: int = 4_096
     recent_bytes_max: int = 32 << 20
+    """Decisions kept in memory beside SQLite; the one used longest ago goes."""
+
     retain_interval_ms: int = 1_000
+    """How often retention looks for what to delete."""
+
     delete_decisions_max: int = 256
+    """Decisions deleted in one transaction."""
+
     journal: JournalLimits = field(default_factory=JournalLimits)
 
 
@@ -69,6 +83,7 @@ class StoreStats:
     flush_failures: int = 0
     flush_seconds_last: float = 0.0
     flush_seconds_max: float = 0.0
+    flush_seconds: Distribution = field(default_factory=lambda: Distribution(SECONDS))
     full_waits: int = 0
     deleted: int = 0
 
@@ -82,6 +97,7 @@ class NodeStore:
     def __init__(self, journal: VoteJournal, table: DecisionTable, limits: StoreLimits) -> None:
         self.journal = journal
         self.stats = StoreStats()
+        self.bites = Bites()
         self._table = table
         self._limits = limits
         self._settled = table.end
@@ -149,13 +165,13 @@ class NodeStore:
                 directory / JOURNAL_DIRECTORY,
                 cluster_id,
                 validator,
+                check_store=partial(table.check_owner, cluster_id, validator),
                 settled_digest=table.digest,
                 marks=table.marks(),
                 limits=limits.journal,
                 fault=fault,
             )
             undo.callback(journal.close)
-            table.check_owner(cluster_id, validator, journal.store_id)
             if table.end < journal.settled_position:
                 raise JournalError(
                     f"{directory / DECISIONS_FILE} ends at {table.end}, but decisions up to "
@@ -203,9 +219,11 @@ class NodeStore:
         """Apply the operator's policy, off the critical path, until cancelled.
 
         `undecided` gives the instances that are open or not durably decided: no mark passes them.
-        Ends where the journal has failed, or nothing is ever to be deleted.
+        What an earlier life has begun is finished first, whatever the policy is by now. Ends where
+        the journal has failed, or nothing is ever to be deleted.
         """
-        if retention.is_empty:
+        live = self.journal.live
+        if retention.is_empty and not live.pending_marks:
             return
         counts: dict[str, int] = {}
         async with self._flushing:
@@ -213,7 +231,11 @@ class NodeStore:
             for topic, count in counts.items():
                 retention.add(topic, count)
             self._retention = retention
-        while True:
+        while live.pending_marks or not retention.is_empty:
+            try:
+                await self._finish_marks()
+            except sqlite3.Error:
+                self.stats.flush_failures += 1
             for topic in retention.next_topics():
                 try:
                     while await self._retain(topic, undecided):  # noqa: ASYNC110 - others' turn
@@ -224,6 +246,14 @@ class NodeStore:
                     self.stats.flush_failures += 1
                 retention.add(topic, 0)
             await asyncio.sleep(self._limits.retain_interval_ms / 1_000)
+
+    async def _finish_marks(self) -> None:
+        """Carry out the marks that only the journal holds, so that it need not keep them."""
+        for mark in self.journal.live.pending_marks:
+            has_more = True
+            while has_more:
+                async with self._flushing:
+                    has_more = await self._delete_below(mark.topic)
 
     async def _retain(self, topic: str, undecided: Callable[[], Iterable[InstanceId]]) -> bool:
         """Move one topic's mark by one step; whether there may be more to do at once."""
@@ -266,8 +296,8 @@ class NodeStore:
             if self.is_below_mark(instance):
                 self._wake(instance)
 
-    async def _delete_below(self, topic: str) -> None:
-        """Delete some of what is below a topic's mark, which is journaled."""
+    async def _delete_below(self, topic: str) -> bool:
+        """Delete some of what is below a topic's mark, which is journaled; may there be more?"""
         mark = self.low_water_mark(topic)
         limit = self._limits.delete_decisions_max
         deleted: list[int] = []
@@ -276,6 +306,7 @@ class NodeStore:
         self._deleted_position = max([self._deleted_position, *deleted])
         self._retention.add(topic, -len(deleted))
         self.stats.deleted += len(deleted)
+        return len(deleted) == limit
 
     async def aclose(self) -> None:
         """Move what SQLite takes, wait for what is under way, and give files and lock back."""
@@ -302,7 +333,7 @@ class NodeStore:
         return self.journal.standing
 
     def recover(self) -> Iterable[Record]:
-        """The standing, then the records of undecided instances, in the order of their commits."""
+        """The standing, evidence, then the records of undecided instances as they came."""
         return self.journal.recover()
 
     async def commit(self, records: Sequence[Record]) -> None:
@@ -374,14 +405,34 @@ class NodeStore:
         }
         return tuple(found[instance] for instance in sorted(found)[:limit])
 
+    def highest(self, after: str, limit: int) -> tuple[InstanceId, ...]:
+        """The highest decided instance of each topic, of so many topics in order above `after`."""
+        highest = dict(self._table.highest(after, limit))
+        for instance, _ in self.journal.live.pending_items():
+            if instance.topic > after:
+                known = highest.get(instance.topic, 0)
+                highest[instance.topic] = max(instance.height, known)
+        return tuple(InstanceId(topic, highest[topic]) for topic in sorted(highest)[:limit])
+
     @property
     def end(self) -> int:
         """The position of the last decision; 0 when there is none. Also how many there are."""
         return self._settled + self.journal.live.pending_count
 
+    def topics(self) -> Iterable[str]:
+        """The topics of which there is a decision or a low-water mark, some of them twice."""
+        yield from self._table.topics()
+        yield from self._marks
+        for instance, _ in self.journal.live.pending_items():
+            yield instance.topic
+
     def low_water_mark(self, topic: str) -> int:
         """The lowest height of the topic that is still kept; below it nothing is voted on."""
         return self._marks.get(topic, 0)
+
+    def low_water_marks(self) -> Mapping[str, int]:
+        """The marks of all topics that have one."""
+        return self._marks
 
     def is_below_mark(self, instance: InstanceId) -> bool:
         """Whether the instance is not kept any more."""
@@ -397,6 +448,29 @@ class NodeStore:
         while self.end <= after:
             await self._changed.wait()
         return self.end
+
+    async def first_undecided(self, topic: str, from_height: int = 0) -> int:
+        """The first height of a topic, from one on or its mark, that is not decided here.
+
+        Counted a piece at a time, however many there are below it.
+
+        Raises:
+            DecisionsError: the decisions cannot be read.
+        """
+        height = max(from_height, self.low_water_mark(topic))
+        if self.get(InstanceId(topic, height)) is None:  # as is usual for who has asked before
+            return height
+        while height <= HEIGHT_MAX:
+            last = min(height + COUNTED_HEIGHTS - 1, HEIGHT_MAX)
+            gap = self._table.first_gap(topic, height, last)
+            if gap is None:
+                height = last + 1
+            elif self.journal.live.pending(InstanceId(topic, gap)) is not None:
+                height = gap + 1
+            else:
+                return gap
+            await asyncio.sleep(0)
+        return height
 
     async def wait_for(self, instance: InstanceId) -> Decision:
         """Wait until this instance is decided; others' decisions cost the waiter nothing.
@@ -446,10 +520,12 @@ class NodeStore:
     async def _make_room(self) -> None:
         live, limits = self.journal.live, self._limits
         while (
-            live.pending_count >= limits.pending_decisions_max
-            or live.pending_bytes >= limits.pending_bytes_max
-        ):
+            is_many := live.pending_count >= limits.pending_decisions_max
+        ) or live.pending_bytes >= limits.pending_bytes_max:
             self.stats.full_waits += 1
+            self.bites.note(
+                NodeBound.PENDING_DECISIONS_MAX if is_many else NodeBound.PENDING_BYTES_MAX
+            )
             if not await self._flush():
                 raise JournalError(
                     f"{live.pending_count} decisions wait for {DECISIONS_FILE}, which cannot be "
@@ -533,6 +609,7 @@ class NodeStore:
         self.stats.flushes += 1
         self.stats.flush_seconds_last = seconds
         self.stats.flush_seconds_max = max(seconds, self.stats.flush_seconds_max)
+        self.stats.flush_seconds.add(seconds)
 
 
 async def _waited(work: Callable[[], object]) -> None:

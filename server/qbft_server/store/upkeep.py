@@ -11,7 +11,7 @@ from qbft.crypto.certificate import verify_certificate
 from qbft.crypto.roster import Roster
 from qbft.crypto.signing import Verifier
 from qbft.decision import Decision
-from qbft.errors import QbftError
+from qbft.errors import CertificateError, QbftError
 from qbft.replica.protocols import QuarantineRecord
 from qbft_server.store.decisions import DecisionsError, DecisionTable
 from qbft_server.store.segments import sync_directory
@@ -49,8 +49,10 @@ def _why_not(store: NodeStore, instance: InstanceId) -> str:
     return "this node has no vote in it"
 
 
-def back_up_decisions(directory: Path, target: Path) -> int:
+def back_up_decisions(directory: Path, target: Path, roster: Roster) -> int:
     """Copy the decisions of a store into a file of their own; the node may run meanwhile.
+
+    Every certificate in the copy is verified, for a disk may have changed a value without a word.
 
     It is what the table holds at one moment: all but the decisions of the last second. Votes are
     not copied, for once restored they would be taken for all that the node has said (HARDENING W7).
@@ -58,14 +60,20 @@ def back_up_decisions(directory: Path, target: Path) -> int:
 
     Raises:
         DecisionsError: there is no such table, the file is there already, or the disk refuses.
+        CertificateError: one of the decisions is not what was decided; the file is gone again.
     """
     DecisionTable.copy(directory / DECISIONS_FILE, target)
+    try:
+        with contextlib.closing(DecisionTable.open(target)) as table:
+            count = sum(1 for _ in _verified(table.everything(), roster))
+    except QbftError:
+        target.unlink()
+        raise
     try:
         sync_directory(target.absolute().parent)
     except OSError as error:
         raise DecisionsError(f"cannot sync {target}: {error.strerror}") from error
-    with contextlib.closing(DecisionTable.open(target)) as table:
-        return sum(table.counts().values())
+    return count
 
 
 async def restore_decisions(directory: Path, backup: Path, roster: Roster, validator: int) -> int:
@@ -93,5 +101,11 @@ def _verified(decisions: Iterable[Decision], roster: Roster) -> Iterator[Decisio
     verifier = Verifier(roster)
     for decision in decisions:
         value = decision.value if isinstance(decision.value, bytes) else None
-        verify_certificate(decision.certificate, roster, value, verifier)
+        try:
+            verify_certificate(decision.certificate, roster, value, verifier)
+        except CertificateError as error:
+            raise CertificateError(
+                f"{decision.instance}: {error}; it was changed where it was stored: "
+                "take another node's backup"
+            ) from error
         yield decision

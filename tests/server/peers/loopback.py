@@ -16,14 +16,15 @@ from qbft.crypto.keys import VoteKey
 from qbft.transport import Frame
 from qbft.wire import Hello, encode_hello
 from qbft_server.identity import TlsIdentity, create_tls_identity
+from qbft_server.listener_tls import ListenerTls
 from qbft_server.peers import GrpcTransport, PeerLimits
 from qbft_server.peers.stream import METHOD, SERVICE
-from qbft_server.peers.tls import server_credentials
+from qbft_server.peers.tls import peer_roots
 
 QUICK = PeerLimits(backoff_seconds_max=0.2, stable_seconds_min=0.5)
 
 
-async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for a condition of the real world, with a deadline."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - conditions of sockets set no event
@@ -92,6 +93,18 @@ class Loopback:
         validators[validator] = validators[validator].model_copy(update={"peer": address})
         self.cluster = self.cluster.model_copy(update={"validators": tuple(validators)})
 
+    def renew(self, validator: int, identity: TlsIdentity) -> None:
+        """From now on the cluster file has this certificate and key of a validator."""
+        self.identities[validator] = identity
+        validators = list(self.cluster.validators)
+        validators[validator] = validators[validator].model_copy(
+            update={
+                "tls_key_sha256": identity.pin,
+                "tls_certificate": identity.certificate_pem.decode(),
+            }
+        )
+        self.cluster = self.cluster.model_copy(update={"validators": tuple(validators)})
+
     def transport(
         self, validator: int, *, limits: PeerLimits = QUICK, **settings: Any
     ) -> GrpcTransport:
@@ -147,8 +160,9 @@ class Loopback:
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),)
         )
-        credentials = server_credentials(self.cluster, validator, self.identities[validator])
-        server.add_secure_port(self.cluster.validators[validator].peer, credentials)
+        identity = self.identities[validator]
+        tls = ListenerTls(identity, peer_roots(self.cluster, validator, identity))
+        server.add_secure_port(self.cluster.validators[validator].peer, tls.credentials())
         await server.start()
 
     def encoded_hello(self, speaker: int, /, **changes: Any) -> bytes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 
 import pytest
+from half_open import Proxy
 from loopback import QUICK, Inhabitant, Loopback, until
 
 from qbft.core.messages import InstanceId, Message, MessageType, Proof
@@ -66,6 +66,7 @@ async def test_a_peer_that_restarts_is_dialled_again_and_reported_fresh() -> Non
         assert survivor.transport.counters[1].frames_dropped == 1
 
 
+@pytest.mark.bites("outgoing_frames_max")
 async def test_a_full_queue_drops_frames_until_the_loss_is_reported() -> None:
     """DESIGN, reliable links: a full queue marks the peer lagging, a drained one fresh."""
     cluster = Loopback(2)
@@ -85,6 +86,7 @@ async def test_a_full_queue_drops_frames_until_the_loss_is_reported() -> None:
         assert sender.counters[1].frames_dropped == 6
 
 
+@pytest.mark.bites("outgoing_bytes_max")
 async def test_a_queue_is_bounded_in_bytes() -> None:
     """DESIGN, bounds: every queue has a limit in bytes too."""
     cluster = Loopback(2)
@@ -241,55 +243,6 @@ async def test_dialling_backs_off() -> None:
         started = asyncio.get_running_loop().time()
         await until(lambda: transport.counters[1].dials >= 4)
         assert asyncio.get_running_loop().time() - started >= 3 * limits.backoff_seconds_min
-
-
-class Proxy:
-    """A wire between a dialer and a peer that can fall silent without closing (half-open TCP)."""
-
-    def __init__(self, target: str) -> None:
-        self._host, _, self._port = target.rpartition(":")
-        self._flows = asyncio.Event()
-        self._flows.set()
-        self._ends: list[asyncio.StreamWriter] = []
-
-    def cut(self) -> None:
-        """From now on nothing comes through, and nobody is told."""
-        self._flows.clear()
-
-    def mend(self) -> None:
-        """What comes from now on passes; what was cut stays dead."""
-        self._flows = asyncio.Event()
-        self._flows.set()
-
-    async def carry(self, near_in: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
-        """One connection, both ways."""
-        far_in, far_out = await asyncio.open_connection(self._host, int(self._port))
-        flows = self._flows
-        self._ends += [near_out, far_out]
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._pump(near_in, far_out, flows))
-            both.create_task(self._pump(far_in, near_out, flows))
-
-    async def _pump(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flows: asyncio.Event
-    ) -> None:
-        with suppress(ConnectionError):
-            while data := await source.read(65_536):
-                if flows.is_set():
-                    sink.write(data)
-        sink.close()
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[str]:
-        """The address to dial instead of the peer's."""
-        server = await asyncio.start_server(self.carry, "127.0.0.1", 0)
-        try:
-            yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        finally:
-            server.close()
-            for end in self._ends:
-                end.close()
-            await asyncio.gather(*(end.wait_closed() for end in self._ends), return_exceptions=True)
 
 
 async def test_half_open_tcp_is_found_on_both_sides_and_dialled_again() -> None:

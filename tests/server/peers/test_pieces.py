@@ -86,6 +86,7 @@ def test_what_no_frame_holds_is_said_to_be_lost() -> None:
     assert [f.relayed for f in sent[1:] if f is not None and f.relayed] == [votes(2)]
 
 
+@pytest.mark.bites("incoming_frames_max", "incoming_bytes_max")
 def test_an_inbox_is_full_at_its_limit_and_has_room_when_half_is_free() -> None:
     """DESIGN, bounds: counts and bytes; the reader is woken once for many frames."""
     inbox = Inbox(PeerLimits(incoming_frames_max=4, incoming_bytes_max=100))

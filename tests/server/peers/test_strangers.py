@@ -18,7 +18,8 @@ from grpc import aio
 from loopback import QUICK, Inhabitant, Loopback, until
 
 from qbft.transport import Frame
-from qbft.wire import encode_frame
+from qbft.wire import WireLimits, encode_frame
+from qbft.wire.v1 import peer_pb2
 from qbft_server.files import peer_connections_max
 from qbft_server.identity import create_tls_identity
 from qbft_server.peers import PeerLimits
@@ -36,7 +37,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 async def refusal(call: Any, hello: bytes | None) -> grpc.StatusCode:
     """The status with which a stream ends after this hello."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         if hello is not None:
             with suppress(aio.AioRpcError):
                 await call.write(hello)
@@ -154,9 +155,23 @@ async def test_the_newer_stream_of_a_peer_replaces_the_older() -> None:
 
 async def greet(cluster: Loopback, call: Any) -> None:
     """Say and hear hello as validator 1."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await call.write(cluster.encoded_hello(1))
         await call.read()
+
+
+@pytest.mark.bites("rejects_max")
+async def test_a_frame_of_nothing_but_refusals_is_not_read_to_its_end() -> None:
+    """DESIGN, bounds: each refusal costs more than reading what is good, so few are enough."""
+    cluster = Loopback(2)
+    message = peer_pb2.PeerMessage()
+    for _ in range(1_000):
+        message.frame.proposals.add()
+    async with cluster.node(0) as node, cluster.dial(0, cluster.identities[1]) as call:
+        await greet(cluster, call)
+        await call.write(message.SerializeToString())
+        await until(lambda: node.rejects(1))
+        assert sum(node.rejects(1).values()) == WireLimits().rejects_max
 
 
 async def test_a_thousand_streams_of_one_peer_hold_two_places() -> None:

@@ -14,14 +14,18 @@ from qbft.core import InstanceId, Message, MessageType, Proof
 from qbft.crypto.certificate import Certificate
 from qbft.crypto.signing import BatchHeader, VoteSignature
 from qbft.decision import Decision
-from qbft.errors import JournalError
+from qbft.errors import JournalError, TooManyTopics
+from qbft.replica.policy import open_to_all
 from qbft.wire.v1 import decision_pb2 as pb
+from qbft.wire.v1 import messages_pb2
+from qbft_server.config import ClientSettings, LimitSettings
 from qbft_server.parts import NodeParts
 from qbft_server.services.decision import (
     LIST_BYTES_MAX,
     LIST_DECISIONS_MAX,
     LIST_STEP_DECISIONS,
-    UNREAD_BYTES_MAX,
+    PROPOSE_STREAMS_MAX,
+    WATCHES_MAX,
     DecisionService,
     _reply,
 )
@@ -31,7 +35,9 @@ from qbft_server.services.replies import (
     STREAM_WAITING_BYTES_MAX,
     Replies,
 )
+from qbft_server.services.unread import UNREAD_BYTES_MAX, UNREAD_BYTES_PER_CLIENT_MAX
 from qbft_server.store.decisions import DecisionsError
+from qbft_server.telemetry.metrics import Metrics
 
 DIGEST = b"d" * 32
 PROOF = Proof(VoteSignature(BatchHeader(b"s" * 16, 1, b"g" * 64), 1, 0, ()))
@@ -69,8 +75,13 @@ class Aborted(Exception):  # noqa: N818 - what happened to a call
 class Call:
     """A call that no one has to be let in for, and that ends when the test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: str = "ipv4:127.0.0.1:1") -> None:
+        self.client = client
         self.callbacks: list[Callable[[object], None]] = []
+
+    def peer(self) -> str:
+        """Who calls, by connection."""
+        return self.client
 
     def add_done_callback(self, callback: Callable[[object], None]) -> None:
         """As gRPC's own."""
@@ -84,13 +95,14 @@ class Call:
 def service(store: Topic) -> DecisionService:
     """A service over that store, with nothing behind it."""
     parts = SimpleNamespace(
-        config=SimpleNamespace(clients=SimpleNamespace(tokens=())),
-        cluster=None,
-        replica=None,
+        config=SimpleNamespace(clients=ClientSettings(), limits=LimitSettings()),
+        cluster=SimpleNamespace(policy=open_to_all),
+        replica=SimpleNamespace(is_voting=True),
         driver=None,
         store=store,
         links=None,
-        metrics=SimpleNamespace(call_ended=lambda *_: None),
+        metrics=Metrics(),
+        traces=None,
     )
     return DecisionService(cast("NodeParts", parts))
 
@@ -132,19 +144,61 @@ async def test_pages_are_whole_whatever_the_steps() -> None:
     ]
 
 
-async def test_replies_that_nobody_reads_are_bounded_together() -> None:
-    """Twelve hundred unread replies of 1 MiB took 800 MB of a real node, without any limit."""
+async def unread_of(clients: int) -> int:
+    """How many pages of 1 MiB so many clients are given that read none; the room comes back."""
     served = service(Topic(decided(1, 1 << 20)))
     request = pb.ListDecisionsRequest(topic="t")
-    calls = [Call() for _ in range(UNREAD_BYTES_MAX >> 20)]
-    for call in calls[:-1]:
-        await served.ListDecisions(request, cast("Any", call))
-    with pytest.raises(Aborted) as ended:
-        await served.ListDecisions(request, cast("Any", calls[-1]))
-    assert ended.value.args[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    calls = [Call(f"ipv4:127.0.0.1:{number % clients}") for number in range(1_200)]
+    given = 0
+    code = None
+    while code is None:
+        try:
+            await served.ListDecisions(request, cast("Any", calls[given]))
+        except Aborted as ended:
+            code = ended.args[0]
+        else:
+            given += 1
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     for callback in calls[0].callbacks:
         callback(None)
-    assert (await served.ListDecisions(request, cast("Any", Call()))).decisions
+    assert (await served.ListDecisions(request, cast("Any", calls[0]))).decisions
+    return given
+
+
+@pytest.mark.bites("unread_bytes_max", "unread_bytes_per_client_max")
+async def test_replies_that_nobody_reads_are_bounded_together() -> None:
+    """Twelve hundred unread replies of 1 MiB took 800 MB of a real node, without any limit.
+
+    One connection takes a part of the room only, whatever it leaves unread.
+    """
+    assert await unread_of(64) == (UNREAD_BYTES_MAX >> 20) - 1
+    assert await unread_of(1) == (UNREAD_BYTES_PER_CLIENT_MAX >> 20) - 1
+
+
+async def test_a_watch_that_is_not_read_counts_as_unread() -> None:
+    """Of 256 watches each held a decision of 1 MiB that nobody took, beside all other replies."""
+
+    class Stuck(Call):
+        async def write(self, message: object) -> None:
+            await asyncio.Event().wait()
+
+    class Decided(Topic):
+        async def wait_for(self, instance: object) -> Decision:
+            return decided(1, 1 << 20)
+
+    served = service(Decided())
+    request = pb.WatchRequest(topic="t")
+    async with asyncio.TaskGroup() as tasks:
+        watches = [
+            tasks.create_task(served.Watch(request, cast("Any", Stuck(f"ipv4:127.0.0.1:{number}"))))
+            for number in range((UNREAD_BYTES_MAX >> 20) - 1)
+        ]
+        await asyncio.sleep(0.01)
+        with pytest.raises(Aborted) as ended:
+            await served.Watch(request, cast("Any", Stuck()))
+        assert ended.value.args[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for watch in watches:
+            watch.cancel()
 
 
 async def test_a_store_that_cannot_be_read_is_a_status_and_no_traceback() -> None:
@@ -175,6 +229,7 @@ async def is_blocked(replies: Replies) -> bool:
     return False
 
 
+@pytest.mark.bites("stream_in_flight_max")
 async def test_who_does_not_read_replies_is_not_read_from() -> None:
     """A client that proposes and never reads would have every reply kept for it."""
     replies = Replies()
@@ -191,6 +246,7 @@ async def test_who_does_not_read_replies_is_not_read_from() -> None:
     assert await is_blocked(replies)
 
 
+@pytest.mark.bites("stream_waiting_bytes_max")
 async def test_waiting_replies_are_bounded_in_bytes_too() -> None:
     """A two-byte proposal for what is decided already may be answered by a value of 1 MiB."""
     replies = Replies()
@@ -218,3 +274,43 @@ def test_a_node_whose_journal_failed_sends_clients_elsewhere() -> None:
     refusal = refusal_of(JournalError("this node has stopped voting: its journal failed"))
     assert refusal.code is grpc.StatusCode.UNAVAILABLE
     assert "ask another node" in refusal.message
+
+
+def test_that_there_are_too_many_topics_is_said_with_what_to_do() -> None:
+    """DESIGN, retention. It names no time to come back, so that clients take it as final."""
+    refusal = refusal_of(TooManyTopics("a/9", "a/", 10))
+    assert refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "topics_max = 10" in refusal.message
+    assert refusal.trailers == ()
+
+
+@pytest.mark.parametrize(
+    ("taken", "bound"),
+    [
+        ({"proposals": 4_096}, "proposals_in_flight_max"),
+        ({"proposals": 1, "proposal_bytes": 128 << 20}, "proposal_bytes_in_flight_max"),
+        ({"watches": WATCHES_MAX}, "watches_max"),
+        ({"propose_streams": PROPOSE_STREAMS_MAX}, "propose_streams_max"),
+    ],
+)
+async def test_who_finds_no_place_is_told_so_and_counted(taken: dict[str, int], bound: str) -> None:
+    """SCENARIOS G15: RESOURCE_EXHAUSTED, and the operator sees which bound it was."""
+    served = service(Topic())
+    metrics = served._metrics
+    for slot, count in taken.items():
+        setattr(metrics.clients, slot, count)
+    given = pb.ProposeRequest(
+        proposal=messages_pb2.Proposal(
+            instance=messages_pb2.InstanceId(topic="t", height=1), value=b"v"
+        )
+    )
+    ask: dict[str, Callable[[], Any]] = {
+        "watches": lambda: served.Watch(pb.WatchRequest(topic="t"), cast("Any", Call())),
+        "propose_streams": lambda: served.ProposeStream(cast("Any", ()), cast("Any", Call())),
+        "proposals": lambda: served.Propose(given, cast("Any", Call())),
+    }
+    with pytest.raises(Aborted) as ended:
+        await ask[next(iter(taken))]()
+    assert ended.value.args[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert metrics.bites.counts() == {(bound, None): 1}
+    assert metrics.clients.calls == 0

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Collection
 from pathlib import Path
 
 from qbft.core.messages import InstanceId, Message, MessageType, Proof
 from qbft.crypto.certificate import Certificate
+from qbft.crypto.evidence import Evidence
 from qbft.crypto.proposal import Proposal, value_digest
 from qbft.crypto.signing import BatchHeader, VoteSignature
 from qbft.decision import Decision
-from qbft.replica.protocols import DecisionRecord, ProposalRecord, VoteRecord
+from qbft.replica.protocols import DecisionRecord, EvidenceRecord, ProposalRecord, VoteRecord
+from qbft_server.store.store import NodeStore
 
 CLUSTER = bytes(range(32))
 VALIDATOR = 2
@@ -70,6 +73,14 @@ def decided(height: int, value: bytes = b"v", round_: int = 1) -> DecisionRecord
     return DecisionRecord(decision(height, value, round_))
 
 
+def evidence(height: int, source: int = 3) -> EvidenceRecord:
+    """A validator PREPAREd two values of an instance."""
+    first, second = (
+        message(MessageType.PREPARE, height, value, source=source) for value in (b"v", b"w")
+    )
+    return EvidenceRecord(Evidence(first, second))
+
+
 def crash_copy(directory: Path) -> Path:
     """The directory as the next process finds it when this one is killed now."""
     copy = directory.with_name(f"{directory.name}-after-crash")
@@ -110,3 +121,27 @@ class FailingDisk:
             self.remaining -= 1
             if self.remaining == 0:
                 raise OSError(self._errno, os.strerror(self._errno))
+
+
+class Reluctant:
+    """Stands before a method of `DecisionTable`: fails so often, as a full disk does.
+
+    `is_late` lets the method do its work first, as when the answer to a commit is lost.
+    """
+
+    def __init__(
+        self, store: NodeStore, failures: int, method: str = "commit", *, is_late: bool = False
+    ) -> None:
+        self.failures = failures
+        self._is_late = is_late
+        self._method = getattr(store._table, method)
+        setattr(store._table, method, self)
+
+    def __call__(self, *arguments: object) -> object:
+        """Fail, or do the work."""
+        self.failures -= 1
+        if self.failures < 0:
+            return self._method(*arguments)
+        if self._is_late:
+            self._method(*arguments)
+        raise sqlite3.OperationalError("database or disk is full")

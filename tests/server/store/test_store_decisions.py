@@ -7,6 +7,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,18 @@ def test_lists_and_feed_have_bounds(table: DecisionTable) -> None:
     assert table.list_topic("other", 0, 9, 4) == []
     assert table.feed(1, 2, 4) == [(2, instance(3)), (3, instance(9))]
     assert table.feed(1, 9, 2) == [(2, instance(3))]
+
+
+def test_the_highest_of_each_topic_is_found_page_by_page(table: DecisionTable) -> None:
+    """Issue 6, epochs: how far each topic has come, whatever the number of its decisions."""
+    assert table.highest("", 9) == []
+    where = [instance(height, topic) for topic in "bca" for height in (3, 2**63 - 1, 5)]
+    value, certificate = b"v", decision(0).certificate
+    stored = [Decision(value, replace(certificate, instance=each)) for each in where]
+    store(table, 1, *stored)
+    assert table.highest("", 2) == [("a", 2**63 - 1), ("b", 2**63 - 1)]
+    assert table.highest("b", 2) == [("c", 2**63 - 1)]
+    assert table.highest("c", 2) == []
 
 
 def test_batch_is_stored_whole_or_not_at_all(table: DecisionTable) -> None:

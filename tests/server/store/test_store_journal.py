@@ -23,6 +23,7 @@ from store_builders import (
     crash_copy,
     decided,
     decision,
+    evidence,
     flip,
     instance,
     newest_segment,
@@ -107,7 +108,9 @@ async def test_a_standing_outlives_rotations_and_restarts(directory: Path) -> No
     assert journal.standing is Standing.UNVOTED
     await journal.commit([prepare(1)])
     assert journal.standing is Standing.COMPLETE
-    lost = StandingRecord(lost=True, replaced=((bytes(16), 77),), next_sequence=78)
+    lost = StandingRecord(
+        lost=True, replaced=((bytes(16), 77),), next_sequence=78, floors=(("prices/btc", 5),)
+    )
     await journal.commit([lost])
     assert (journal.standing, journal.next_sequence) == (Standing.LOST, 78)
     await journal.commit([prepare(2)])
@@ -297,6 +300,25 @@ async def test_decision_that_contradicts_the_table_stops_the_start(directory: Pa
         VoteJournal.open(directory, CLUSTER, VALIDATOR, settled_digest=lambda _: other)
 
 
+async def test_evidence_outlives_decisions_rotations_and_restarts(directory: Path) -> None:
+    """SCENARIOS B16: kept for ever, and once, whatever becomes of its instance and its segment."""
+    limits = JournalLimits(segment_bytes_max=HEADER_BYTES + 1, retained_bytes_max=HEADER_BYTES)
+    journal = opened(directory, limits)
+    found: list[Record] = [evidence(1), evidence(1, source=0), evidence(2)]
+    await journal.commit([prepare(1), *found[:2]])
+    await journal.commit([found[2], decided(1)])
+    journal.live.settle(1)
+    assert list(journal.recover()) == found
+    for height in range(3, 9):
+        await journal.commit([prepare(height), evidence(1)])
+    assert journal.stats.checkpoints
+    journal.close()
+    for _ in range(2):
+        journal = opened(directory, limits)
+        assert list(journal.recover()) == [*found, *map(prepare, range(3, 9))]
+        journal.close()
+
+
 async def test_segments_go_when_nothing_needs_them(directory: Path) -> None:
     """Issue 2, stage 3: a segment with an open instance or an unsettled decision is kept."""
     journal = opened(directory, SMALL)
@@ -338,10 +360,27 @@ async def test_checkpoint_frees_segments_held_by_an_old_instance(directory: Path
     journal.close()
     settled = {instance(height): decision(height).certificate.value for height in range(2, 299)}
     again = VoteJournal.open(directory, CLUSTER, VALIDATOR, settled_digest=settled.get)
-    assert list(again.recover()) == [*old, late]
+    assert list(again.recover()) == [old[0], old[2], late]
     assert again.live.pending_decisions(0, 9) == [decision(299)]
     assert again.next_sequence == sequence == 2 + 2 * 298 + 2
     again.close()
+
+
+async def test_an_instance_of_a_thousand_rounds_holds_no_more_than_one_of_few(
+    directory: Path,
+) -> None:
+    """DESIGN, bounds: of its votes only the current ones matter, here and on disk (ADR 012)."""
+    journal = opened(directory, JournalLimits(segment_bytes_max=4_000, retained_bytes_max=12_000))
+    await journal.commit([proposal(0)])
+    for round_ in range(1, 1_001):
+        votes = [prepare(0, round_=round_)] if round_ != 7 else [commit(0, round_=7)]
+        await journal.commit(votes)
+        assert len(list(journal.recover())) <= 3
+    assert journal.retained_bytes < 24_000
+    expected = [proposal(0), commit(0, round_=7), prepare(0, round_=1_000)]
+    assert recovered(directory) == list(journal.recover()) == expected
+    assert journal.next_sequence == 1_001
+    journal.close()
 
 
 async def test_large_checkpoint_is_not_repeated_at_once(directory: Path) -> None:
@@ -371,8 +410,8 @@ class SlowDisk:
 
 async def test_slow_disk_is_moved_to_a_thread_and_back(directory: Path) -> None:
     """ADR 003: one slow fsync stalls the loop, the next ones do not, until all are fast again."""
-    disk = SlowDisk(0.03)
-    limits = JournalLimits(inline_seconds_max=0.02, pace_window_commits=4)
+    disk = SlowDisk(0.6)
+    limits = JournalLimits(inline_seconds_max=0.5, pace_window_commits=4)
     journal = opened(directory, limits, disk)
     await journal.commit([prepare(1)])
     await journal.commit([prepare(2)])
@@ -498,15 +537,15 @@ async def test_counters_tell_the_cost(directory: Path) -> None:
 
 
 async def test_ten_thousand_open_votes_are_recovered_soon(directory: Path) -> None:
-    """A node with 10,000 undecided votes is back within 3 s."""
+    """A node with 10,000 undecided votes is back within 3 s of processor time (issue 4)."""
     journal = opened(directory)
     for start in range(0, 10_000, 250):
         await journal.commit([prepare(height) for height in range(start, start + 250)])
     journal.close()
-    begun = time.perf_counter()
+    begun = time.process_time()
     journal = opened(directory)
     assert len(list(journal.recover())) == 10_000
-    assert time.perf_counter() - begun < 3
+    assert time.process_time() - begun < 3
     journal.close()
 
 

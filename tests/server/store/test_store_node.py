@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from store_builders import (
     CLUSTER,
     VALIDATOR,
     FailingDisk,
+    Reluctant,
     commit,
     crash_copy,
     decided,
@@ -24,8 +25,9 @@ from store_builders import (
     proposal,
 )
 
+from qbft.decision import Decision
 from qbft.errors import InvariantViolation, JournalError, QbftError
-from qbft.replica.protocols import DecisionStore, Journal
+from qbft.replica.protocols import DecisionRecord, DecisionStore, Journal, MarkRecord
 from qbft_server.store.decisions import DecisionsError, DecisionTable
 from qbft_server.store.faults import FaultHook
 from qbft_server.store.journal import JournalLimits
@@ -110,6 +112,20 @@ async def test_decision_answers_from_its_commit_on(directory: Path) -> None:
         assert store.list_topic("other", 0, 9) == ()
 
 
+async def test_topics_are_those_of_decisions_and_marks(directory: Path) -> None:
+    """They count for the limit of their prefix (DESIGN, retention), wherever they are kept."""
+    async with aclosing(opened(directory)) as store:
+        assert set(store.topics()) == set()
+        other = Decision(b"v", replace(decision(1).certificate, instance=instance(1, "other")))
+        await store.commit([decided(1), decided(2), DecisionRecord(other)])
+        assert set(store.topics()) == {"other", "prices/btc"}
+        await store._flush()
+        await store.commit([MarkRecord("third", 4), prepare(7)])
+        assert sorted(store._table.topics()) == ["other", "prices/btc"]
+    async with aclosing(opened(directory)) as store:
+        assert set(store.topics()) == {"other", "prices/btc", "third"}
+
+
 async def test_answers_are_the_same_before_while_and_after_moving(directory: Path) -> None:
     """Where a decision is kept must not show: not in the feed, in a list, or in its position."""
     heights = [7, 2, 9, 4, 1, 8]
@@ -121,12 +137,35 @@ async def test_answers_are_the_same_before_while_and_after_moving(directory: Pat
             assert store.feed(0, 99) == feed_of(heights)
             assert store.feed(3, 2) == feed_of([4, 1], first=4)
             assert store.list_topic(topic, 2, 3) == (decision(2), decision(4), decision(7))
+            assert store.highest("", 9) == (instance(9),)
             assert [store.get(instance(height)) for height in heights] == list(
                 map(decision, heights)
             )
             assert store.end == 6
             assert store.journal.live.pending_count == max(6 - moved, 0)
             assert await store._flush()
+
+
+async def test_the_first_undecided_height(directory: Path) -> None:
+    """docs/adr/017: below it there is no gap, wherever its decisions are kept by now.
+
+    A higher one may be decided out of turn; that hides no gap.
+    """
+    async with running(directory, AT_ONCE) as store:
+        assert await store.first_undecided("prices/btc") == 0
+        stored = [*range(40), *range(50, 60), 90]
+        await store.commit([decided(height) for height in stored])
+        await until(lambda: not store.journal.live.pending_count)
+        assert await store.first_undecided("prices/btc") == 40
+        assert await store.first_undecided("prices/btc", 55) == 60
+        assert await store.first_undecided("prices/btc", 91) == 91
+        assert await store.first_undecided("prices/eth", 7) == 7
+    async with aclosing(opened(directory)) as store:
+        await store.commit([decided(height) for height in range(40, 50)])
+        assert store.journal.live.pending_count == 10
+        assert await store.first_undecided("prices/btc") == 60
+        await store._set_mark(MarkRecord("prices/btc", 70))
+        assert await store.first_undecided("prices/btc") == 70
 
 
 async def test_requests_outside_all_bounds_are_answered(directory: Path) -> None:
@@ -238,30 +277,6 @@ async def test_waiting_for_decisions(directory: Path) -> None:
         assert await store.wait_for_decisions(2) == 3
 
 
-class Reluctant:
-    """Stands before a method of `DecisionTable`: fails so often, as a full disk does.
-
-    `is_late` lets the method do its work first, as when the answer to a commit is lost.
-    """
-
-    def __init__(
-        self, store: NodeStore, failures: int, method: str = "commit", *, is_late: bool = False
-    ) -> None:
-        self.failures = failures
-        self._is_late = is_late
-        self._method = getattr(store._table, method)
-        setattr(store._table, method, self)
-
-    def __call__(self, *arguments: object) -> object:
-        """Fail, or do the work."""
-        self.failures -= 1
-        if self.failures < 0:
-            return self._method(*arguments)
-        if self._is_late:
-            self._method(*arguments)
-        raise sqlite3.OperationalError("database or disk is full")
-
-
 @pytest.mark.parametrize(
     ("method", "is_late"),
     [("begin", False), ("insert", False), ("commit", False), ("commit", True)],
@@ -291,7 +306,15 @@ async def test_end_with_sqlite_that_cannot_write_loses_nothing(directory: Path) 
 
 
 @pytest.mark.parametrize(
-    "limits", [StoreLimits(pending_decisions_max=3), StoreLimits(pending_bytes_max=300)]
+    "limits",
+    [
+        pytest.param(
+            StoreLimits(pending_decisions_max=3), marks=pytest.mark.bites("pending_decisions_max")
+        ),
+        pytest.param(
+            StoreLimits(pending_bytes_max=300), marks=pytest.mark.bites("pending_bytes_max")
+        ),
+    ],
 )
 async def test_waiting_decisions_are_bounded(directory: Path, limits: StoreLimits) -> None:
     """DESIGN, bounds: when too many wait, a commit moves some first; if it cannot, voting stops."""
@@ -380,6 +403,23 @@ async def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> 
     (one / DECISIONS_FILE).unlink()
     with pytest.raises(QbftError, match="does not exist"):
         opened(one)
+
+
+async def test_a_table_of_another_store_is_refused_before_its_decisions_are_compared(
+    tmp_path: Path,
+) -> None:
+    """A table of another cluster decides otherwise: that is a mistake of the operator, no bug.
+
+    HARDENING W4 keeps an invariant violation for what must never be.
+    """
+    one, two = tmp_path / "one", tmp_path / "two"
+    for directory, value in ((one, b"x"), (two, b"y")):
+        NodeStore.create(directory, CLUSTER, VALIDATOR)
+        async with aclosing(opened(directory)) as store:
+            await store.commit([decided(1, value)])
+    (two / DECISIONS_FILE).write_bytes((one / DECISIONS_FILE).read_bytes())
+    with pytest.raises(DecisionsError, match="another node's store"):
+        opened(two)
 
 
 def test_init_never_overwrites(directory: Path) -> None:

@@ -24,7 +24,7 @@ from store_builders import (
     proposal,
 )
 
-from qbft.core.messages import InstanceId
+from qbft.core.messages import InstanceId, MessageType
 from qbft.decision import Decision
 from qbft.replica.protocols import DecisionRecord, Record, VoteRecord
 from qbft.wire.journal import encode_journal_commit
@@ -72,6 +72,20 @@ class Model:
                 self.live = [other for other in self.live if instance_of(other) != about]
             else:
                 self.live.append(record)
+        self.live = [record for record in self.live if self._matters(record)]
+
+    def _matters(self, record: Record) -> bool:
+        """Of votes those of the highest round and the highest COMMIT (docs/adr/012)."""
+        if not isinstance(record, VoteRecord):
+            return True
+        mine = [
+            other.vote
+            for other in self.live
+            if isinstance(other, VoteRecord) and other.vote.instance == record.vote.instance
+        ]
+        alike = [vote.round for vote in mine if vote.type is record.vote.type]
+        is_last_commit = record.vote.type is MessageType.COMMIT and record.vote.round == max(alike)
+        return is_last_commit or record.vote.round == max(vote.round for vote in mine)
 
     def settle(self, count: int) -> int:
         """The first decisions are elsewhere; returns how many."""

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from store_builders import (
     CLUSTER,
     VALIDATOR,
     FailingDisk,
+    Reluctant,
     commit,
     crash_copy,
     decided,
@@ -34,7 +36,7 @@ from qbft_server.store.faults import FaultHook
 from qbft_server.store.journal import JournalLimits
 from qbft_server.store.retention import Retention, RetentionRule, choose_mark
 from qbft_server.store.segments import HEADER_BYTES
-from qbft_server.store.store import DECISIONS_FILE, NodeStore, StoreLimits
+from qbft_server.store.store import DECISIONS_FILE, JOURNAL_DIRECTORY, NodeStore, StoreLimits
 from qbft_server.store.upkeep import ABANDONED, abandon_instances
 
 pytestmark = pytest.mark.real_clock
@@ -223,12 +225,13 @@ async def test_nothing_undecided_is_passed(directory: Path) -> None:
 
 
 async def test_what_the_operator_abandons_by_name_is_passed(directory: Path) -> None:
-    """And its votes are kept until then, for they bind this node as long as it is not."""
+    """Its votes are kept until then: they bind this node as long as it may vote there."""
     async with keeping(directory) as store:
         await store.commit([prepare(3), commit(3)])
+        assert len(list(store.recover())) == 2
         await store.commit([QuarantineRecord(instance(3), "given up", abandoned=True)])
         await store.commit([QuarantineRecord(instance(8), "a bug of the engine")])
-        assert len(list(store.recover())) == 4
+        assert [type(record) for record in store.recover()] == [QuarantineRecord] * 2
     async with keeping(directory, TEN) as store:
         await store.commit([decided(height) for height in range(60) if height not in (3, 8)])
         await until_mark(store, 8)
@@ -260,6 +263,34 @@ async def test_a_mark_is_journaled_before_anything_goes(directory: Path) -> None
         await until_mark(store, 20)
         task.cancel()
         assert store._table.counts() == {TOPIC: 10}
+
+
+@pytest.mark.parametrize("rules", [(), (RetentionRule("", keep_decisions=100),)])
+async def test_a_mark_is_carried_out_whatever_the_policy_is_by_now(
+    directory: Path, rules: tuple[RetentionRule, ...]
+) -> None:
+    """Killed after it was journaled: the next life may have no rule for it, or one that keeps more.
+
+    DESIGN: a mark is for ever. Left to the journal alone it would hold its segments there, and the
+    decisions that nobody is given any more in SQLite; a topic may also have none there.
+    """
+    journal = JournalLimits(segment_bytes_max=HEADER_BYTES + 1)
+    limits = replace(FAST, delete_decisions_max=4, journal=journal)
+    async with keeping(directory, limits=limits) as store:
+        await store.commit([decided(height) for height in range(30)])
+        await settle(store)
+    async with aclosing(NodeStore.open(directory, CLUSTER, VALIDATOR)) as store:
+        await store.commit([MarkRecord(TOPIC, 20), MarkRecord("none/stored", 7)])
+        copy = crash_copy(directory)
+    async with keeping(copy, *rules, limits=limits) as store:
+        assert len(store.journal.live.pending_marks) == 2
+        Reluctant(store, 3, "delete_below")
+        await until_mark(store, 20)
+        assert store.stats.flush_failures == 3
+        assert store.list_topic(TOPIC, 0, 99) == tuple(map(decision, range(20, 30)))
+        await store.commit([prepare(40)])
+        assert len(list((copy / JOURNAL_DIRECTORY).glob("*.segment"))) == 1
+        assert store._table.marks() == {TOPIC: 20, "none/stored": 7}
 
 
 async def test_nothing_below_a_mark_is_voted_on(directory: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -246,6 +248,40 @@ def test_what_a_crash_left_is_tidied(tmp_path: Path, log: SegmentLog) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [f"{3:012d}.segment"]
 
 
+def test_what_a_loss_of_power_left_below_the_floor_is_not_a_lost_disk(
+    tmp_path: Path, log: SegmentLog
+) -> None:
+    """HARDENING W7 is about votes, and nothing below the floor is needed for any.
+
+    Deletions are not synced: here that of segment 2 has reached the disk, not those of 1 and 3.
+    """
+    first = newest_segment(tmp_path)
+    rotate(log, 1)
+    rotate(log, 1)
+    third = newest_segment(tmp_path)
+    contents = {path: path.read_bytes() for path in (first, third)}
+    rotate(log, None)
+    write(log, b"vote")
+    log.close()
+    for path, content in contents.items():
+        path.write_bytes(content)
+    assert reopen(tmp_path).records == [(1, b"vote")]
+    assert [path.name for path in tmp_path.iterdir()] == [f"{4:012d}.segment"]
+
+
+@pytest.mark.parametrize("name", ["x", "7", "-00000000007", "\u0661" * 12, "000000000001 (copy)"])
+def test_a_stray_file_is_named_and_left_alone(tmp_path: Path, log: SegmentLog, name: str) -> None:
+    """Whoever put it there is told in a line: it may be votes, so that it is not passed over."""
+    log.close()
+    stray = tmp_path / f"{name}.segment"
+    stray.write_bytes(b"whatever")
+    with pytest.raises(JournalError, match=f"{re.escape(str(stray))} is no segment"):
+        reopen(tmp_path)
+    with pytest.raises(JournalError, match="is no segment"):
+        SegmentLog.create(tmp_path, CLUSTER, VALIDATOR, STORE)
+    assert stray.read_bytes() == b"whatever"
+
+
 def test_k29_another_version_is_refused_and_left_alone(tmp_path: Path, log: SegmentLog) -> None:
     """SCENARIOS K29: a newer format is refused by name of its version, never half-read."""
     log.close()
@@ -305,7 +341,31 @@ def test_last_record_is_made_durable_at_open(tmp_path: Path, log: SegmentLog) ->
     again = SegmentLog.open(tmp_path, CLUSTER, VALIDATOR, recorder)
     again.close()
     assert recorder.records == [(1, b"never synced")]
-    assert again.fsyncs == 1
+    assert again.fsyncs == 2, "the directory's and the record's"
+
+
+def test_a_segments_name_is_made_durable_before_it_is_trusted(
+    tmp_path: Path, log: SegmentLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HARDENING W7: killed between a segment's rename and the sync of its directory.
+
+    The next life finds the segment in the page cache. Were it written to, and the older ones
+    deleted, with its name not durable, a loss of power would take all votes.
+    """
+    first = newest_segment(tmp_path)
+    content = first.read_bytes()
+    rotate(log, None)
+    log.close()
+    first.write_bytes(content)
+    calls: list[str] = []
+
+    def synced(fd: int) -> None:
+        calls.append("directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "record")
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "unlink", lambda path, **_: calls.append(path.name))
+    reopen(tmp_path)
+    assert calls == ["directory", first.name, "record"]
 
 
 def test_failed_rotation_leaves_the_log_readable(

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from dask import distributed
 
 from qbft.sim.matrix import cells
 from qbft.sim.matrix.settings import all_settings
@@ -104,14 +103,10 @@ def test_processes_come_to_the_same() -> None:
 
 
 @pytest.mark.real_clock
-def test_a_dask_cluster_comes_to_the_same() -> None:
+def test_a_dask_cluster_comes_to_the_same(dask_cluster: str) -> None:
     """Issue 3: an existing Dask cluster, here a local one of two workers, makes the runs."""
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
-    ) as cluster:
-        address = cluster.scheduler_address.removeprefix("tcp://")
-        with executors.executor(f"dask://{address}", None) as workers:
-            assert outcomes(workers) == outcomes(AtOnce())
+    with executors.executor(dask_cluster, None) as workers:
+        assert outcomes(workers) == outcomes(AtOnce())
 
 
 @pytest.mark.real_clock

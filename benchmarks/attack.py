@@ -1,0 +1,272 @@
+"""What attacks cost: three real nodes, a liar in the place of the fourth, honest clients.
+
+    python benchmarks/attack.py [--only "many instances,replays"] [--json] [--write]
+
+Each attack of `tests/attacks` goes on while honest clients keep so many proposals in flight, of
+instances that an honest node leads; one more always proposes where the liar leads. What is measured
+is held against the same cluster with nobody in the fourth place, measured before. The liar runs on
+this machine too, at the least priority, so that what it costs is what the nodes do for it.
+
+    decisions/s   of the honest clients, and its share of the undisturbed rate: at least 50 %
+    p99           of their latency, and how many times the undisturbed one it is: at most 3
+    led by liar   median seconds of a proposal where the liar leads: a round change
+    memory        the most that any node held: at most 300 MiB
+    late          the share of turns in which a due timer may have waited more than 50 ms, and the
+                  least bound under which all but one in a thousand stay
+    lines         written by the nodes because of the attack, above debug: none
+    agreement     no two journals say different values of one instance
+
+`--write` puts the table into docs/SECURITY.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests"))
+
+from attacks.catalogue import ATTACKS  # noqa: E402 - found by the line above
+from attacks.siege import (  # noqa: E402
+    HONEST,
+    HonestClients,
+    Lines,
+    MemoryWatch,
+    Metrics,
+    Told,
+    attacked,
+    besieged,
+    read_metrics,
+)
+from e2e.journal_audit import audit  # noqa: E402
+
+from qbft.errors import QbftError  # noqa: E402
+from qbft_server.local import LocalCluster  # noqa: E402
+
+PAGE = ROOT / "docs" / "SECURITY.md"
+BEGIN, END = "<!-- attack table: begin -->", "<!-- attack table: end -->"
+SHARE_MIN, P99_TIMES_MAX, RESIDENT_MIB_MAX, LATE_SECONDS_MAX = 0.5, 3.0, 300.0, 0.05
+ALL_BUT = 0.001
+PATIENCE_SECONDS = 15.0
+LATE = "qbft_timer_late_seconds_bucket"
+
+
+@dataclass(frozen=True)
+class Lateness:
+    """Turns of one stretch: how many, the share above the bound, and a bound for nearly all."""
+
+    turns: float
+    share: float
+    seconds: float
+
+    @classmethod
+    def between(cls, before: Sequence[Metrics], after: Sequence[Metrics]) -> Lateness:
+        """Of all nodes together, from their histograms."""
+        counts: dict[float, float] = {}
+        for was, now in zip(before, after, strict=True):
+            for (name, labels), value in now.items():
+                if name == LATE:
+                    bound = float(dict(labels)["le"])
+                    counts[bound] = counts.get(bound, 0.0) + value - was.get((name, labels), 0.0)
+        turns = counts[float("inf")]
+        enough = [
+            bound for bound, count in sorted(counts.items()) if count >= turns * (1 - ALL_BUT)
+        ]
+        share = 1 - counts[LATE_SECONDS_MAX] / turns if turns else 0.0
+        return cls(turns, share, enough[0])
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one stretch has come to; latencies in milliseconds."""
+
+    decisions_s: float
+    p50_ms: float
+    p99_ms: float
+    led_by_liar_s: float
+    failures: int
+    resident_mib: float
+    late_share: float
+    late_ms: float
+    lines: int
+
+    @classmethod
+    def of(
+        cls, told: Told, seconds: float, memory: MemoryWatch, late: Lateness, lines: int
+    ) -> Figures:
+        """From what clients were told and what was looked at."""
+        latencies = sorted(told.latencies) or [float("inf")]
+        return cls(
+            decisions_s=told.in_time / seconds,
+            p50_ms=latencies[len(latencies) // 2] * 1_000,
+            p99_ms=latencies[len(latencies) * 99 // 100] * 1_000,
+            led_by_liar_s=statistics.median(told.led_by_liar) if told.led_by_liar else float("inf"),
+            failures=len(told.failures),
+            resident_mib=max(memory.most.values()),
+            late_share=late.share,
+            late_ms=late.seconds * 1_000,
+            lines=lines,
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """An attack's figures beside the undisturbed ones of the same cluster."""
+
+    name: str
+    shows: str
+    figures: Figures
+    undisturbed: Figures
+    agreement: bool = True
+
+    @property
+    def share(self) -> float:
+        """Of the undisturbed rate."""
+        return self.figures.decisions_s / self.undisturbed.decisions_s
+
+    @property
+    def times(self) -> float:
+        """The undisturbed 99th percentile."""
+        return self.figures.p99_ms / self.undisturbed.p99_ms
+
+    def broken(self) -> list[str]:
+        """Which of the promises did not hold."""
+        figures = self.figures
+        promises = {
+            "throughput": self.share >= SHARE_MIN,
+            "p99": self.times <= P99_TIMES_MAX,
+            "memory": figures.resident_mib <= RESIDENT_MIB_MAX,
+            "timers": figures.late_share <= ALL_BUT,
+            "log": figures.lines == 0,
+            "decided": figures.failures == 0,
+            "agreement": self.agreement,
+        }
+        return [name for name, held in promises.items() if not held]
+
+
+async def measure(
+    cluster: LocalCluster, clients: HonestClients, seconds: float, in_flight: int
+) -> Figures:
+    """Let clients propose for so long; look at the nodes meanwhile."""
+    before = [await asyncio.to_thread(read_metrics, cluster, node) for node in HONEST]
+    lines, memory = Lines(cluster), MemoryWatch(cluster)
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(memory.run())
+        told = await clients.propose(seconds, in_flight)
+        watching.cancel()
+    after = [await asyncio.to_thread(read_metrics, cluster, node) for node in HONEST]
+    late = Lateness.between(before, after)
+    return Figures.of(told, seconds, memory, late, len(lines.told()))
+
+
+def grouped(names: Sequence[str]) -> Iterator[list[str]]:
+    """Attacks that may follow one another on one cluster; what leaves something ends a group."""
+    group: list[str] = []
+    for name in sorted(names, key=lambda name: ATTACKS[name].leaves):
+        group.append(name)
+        if ATTACKS[name].leaves:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+async def run_group(names: Sequence[str], arguments: argparse.Namespace) -> list[Result]:
+    """Measure some attacks on a fresh cluster, after the same load without any."""
+    results = []
+    with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
+        async with besieged(Path(directory)) as cluster:
+            clients = HonestClients(cluster, PATIENCE_SECONDS)
+            await clients.propose(arguments.warm_up, arguments.in_flight)
+            undisturbed = await measure(cluster, clients, arguments.seconds, arguments.in_flight)
+            for name in names:
+                print(name, file=sys.stderr, flush=True)
+                async with attacked(cluster, name):
+                    await clients.propose(arguments.warm_up, arguments.in_flight)
+                    figures = await measure(
+                        cluster, clients, arguments.seconds, arguments.in_flight
+                    )
+                results.append(Result(name, ATTACKS[name].shows, figures, undisturbed))
+            await asyncio.gather(*(cluster.stop(node) for node in HONEST))
+            audit(cluster.directory, cluster.cluster)
+    return results
+
+
+def rows(results: Sequence[Result]) -> Iterator[str]:
+    """The table, as Markdown."""
+    yield (
+        "| attack | what it does | decisions/s | of undisturbed | p99 ms | times | led by liar s |"
+        " memory MiB | late > 50 ms | late ms | lines | broken |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
+    for result in results:
+        figures = result.figures
+        yield (
+            f"| {result.name} | {result.shows} | {figures.decisions_s:.0f} | {result.share:.0%} |"
+            f" {figures.p99_ms:.0f} | {result.times:.1f} | {figures.led_by_liar_s:.1f} |"
+            f" {figures.resident_mib:.0f} | {figures.late_share:.2%} | {figures.late_ms:.0f} |"
+            f" {figures.lines} | {', '.join(result.broken()) or 'nothing'} |"
+        )
+
+
+def page_with(table: str) -> str:
+    """docs/SECURITY.md with this table in its place."""
+    head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n\n{table}\n\n{END}{tail}"
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in ATTACKS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of: {', '.join(ATTACKS)}")
+    return names
+
+
+async def run(arguments: argparse.Namespace) -> list[Result]:
+    """All groups, one after the other; in the order of the catalogue."""
+    found = {
+        result.name: result
+        for group in grouped(arguments.only)
+        for result in await run_group(group, arguments)
+    }
+    return [found[name] for name in arguments.only]
+
+
+def main() -> int:
+    """Parse, measure, print; 1 if a promise was broken."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", type=_names, default=list(ATTACKS), metavar="NAME,NAME,...")
+    parser.add_argument("--seconds", type=float, default=5.0, help="counted, of each attack")
+    parser.add_argument("--warm-up", type=float, default=1.5, help="seconds before")
+    parser.add_argument("--in-flight", type=int, default=16)
+    parser.add_argument("--directory", type=Path, help="where the fresh directories are made")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/SECURITY.md")
+    arguments = parser.parse_args()
+    try:
+        results = asyncio.run(run(arguments))
+    except QbftError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    table = "\n".join(rows(results))
+    if arguments.json:
+        print(json.dumps([{**asdict(result), "broken": result.broken()} for result in results]))
+    else:
+        print(table)
+    if arguments.write:
+        PAGE.write_text(page_with(table), encoding="utf-8")
+    return int(any(result.broken() for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,3 @@
+module example.org/qbft
+
+go 1.21

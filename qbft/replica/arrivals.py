@@ -1,0 +1,422 @@
+"""What arrives: frames, part by part, and where each part of them goes (HARDENING U7).
+
+Certificates come first, so that what they decide opens nothing; then values, then votes; then what
+is asked for is answered. Each part yields its cost in checks of one signature, and the intake says
+when enough was done in a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from qbft.core import InstanceId, Message, MessageType
+from qbft.crypto.certificate import Certificate, canonical_certificate
+from qbft.crypto.proposal import Proposal
+from qbft.replica.aftermath import Aftermath
+from qbft.replica.answers import Answers
+from qbft.replica.asking import Asking
+from qbft.replica.authenticator import Authenticator
+from qbft.replica.bounds import Bites, Bound
+from qbft.replica.catch_up import CatchUp
+from qbft.replica.conclusions import Conclusions, check_same
+from qbft.replica.held import HeldVotes
+from qbft.replica.intake import (
+    DROPPED_VOTE_WORK,
+    FEED_IDS_PER_WORK,
+    OPENING_WORK,
+    SECTION_VOTES_PER_WORK,
+    SECTION_WORK_PER_PART,
+    VALUE_BYTES_PER_WORK,
+    Intake,
+)
+from qbft.replica.let_go import LetGo
+from qbft.replica.limits import ReplicaLimits
+from qbft.replica.lost_votes import LostVotes
+from qbft.replica.misconduct import Misconduct
+from qbft.replica.narrow import as_digest, as_instance
+from qbft.replica.observer import Observer
+from qbft.replica.open_instance import OpenInstance
+from qbft.replica.peer import Peer
+from qbft.replica.protocols import DecisionStore, Standing
+from qbft.replica.resend import Resender
+from qbft.replica.tally import Tally
+from qbft.replica.topics import Topics
+from qbft.replica.voice import Voice
+from qbft.replica.witness import Witness
+from qbft.transport import Frame
+
+
+class Opens(Protocol):
+    """Opens an instance, on account of a validator, with the proposal that opens it if any."""
+
+    def __call__(
+        self, instance: InstanceId, opener: int, proposal: Proposal | None = None
+    ) -> OpenInstance:
+        """Open it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """What may be done to a replica's instances, and asked about them."""
+
+    open_instance: Opens
+    learn: Callable[[OpenInstance, int, Proposal], None]
+    """Have an open instance take a value's bytes from a sender."""
+    touch: Callable[[OpenInstance], None]
+    """See to an open instance at the end of the turn."""
+    may_open: Callable[[int], bool]
+    is_authorised: Callable[[Proposal], bool]
+    authorising_work: Callable[[Proposal], int]
+    """What it costs to find out, beyond the cost of any proposal, in checks of one signature."""
+    is_below_mark: Callable[[InstanceId], bool]
+    is_kept_out: Callable[[InstanceId], bool]
+    is_concluded: Callable[[InstanceId], bool]
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Arrivals:
+    """Hands what peers send to the parts of a replica, verified, or counts why not.
+
+    `clock` gives the time of this turn, `opens` are the open instances.
+    """
+
+    validator: int
+    faulty: int
+    peers: Mapping[int, Peer]
+    opens: Mapping[InstanceId, OpenInstance]
+    instances: Instances
+    authenticator: Authenticator
+    store: DecisionStore
+    topics: Topics
+    intake: Intake
+    held: HeldVotes
+    conclusions: Conclusions
+    aftermath: Aftermath
+    asking: Asking
+    answers: Answers
+    catch_up: CatchUp
+    let_go: LetGo
+    lost_votes: LostVotes
+    misconduct: Misconduct
+    resender: Resender
+    voice: Voice
+    witness: Witness
+    limits: ReplicaLimits
+    clock: Callable[[], int]
+    reject: Callable[[str, int], None]
+    observer: Observer | None
+    bites: Bites
+    tally: Tally
+
+    def parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
+        """Take a frame part by part; yields the cost of each, in checks of one signature."""
+        peer = sender.index
+        self.tally.receive(peer, frame)
+        if frame.memory is not None:
+            yield from self.lost_votes.take_memory(peer, frame)
+            return
+        if frame.acknowledged:
+            self.resender.acknowledge(sender, frame.acknowledged, self.voice.last_sequence)
+        for certificate in frame.certificates:
+            yield self._take_certificate(peer, certificate)
+        for proposal in frame.proposals:
+            yield self._take_proposal(peer, proposal)
+        for certificate in frame.certificates:
+            self._want_decided_value(peer, certificate)
+        if frame.votes:
+            yield from self._take_own_section(peer, frame)
+        for vote in frame.relayed:
+            yield self._take_relayed(peer, vote)
+        if frame.covers:
+            self.resender.take_promise(sender, frame)
+        yield from self._answer_parts(sender, frame)
+
+    def _answer_parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
+        """Answer what a frame asks for, and take its answers about what is decided or let go."""
+        peer = sender.index
+        yield from self.answers.answer(sender, frame, self.clock())
+        if frame.memory_wanted is not None:
+            lost = self.lost_votes.standing is Standing.LOST
+            yield self.witness.tell(sender, frame.memory_wanted, self.clock(), lost=lost)
+        if frame.feed_request is not None:
+            self.catch_up.answer(peer, frame.feed_request)
+            yield 1
+        if frame.feed_page is not None:
+            if not self.catch_up.take_page(peer, frame.feed_page, self.clock()):
+                self.reject("bad_feed_page", peer)
+            yield 1 + len(frame.feed_page.instances) // FEED_IDS_PER_WORK
+        if frame.marks:
+            for mark in frame.marks:
+                self.let_go.take(sender, mark)
+            yield 1 + len(frame.marks) // FEED_IDS_PER_WORK
+
+    def held_parts(self, sender: int, votes: Sequence[Message]) -> Iterator[int]:
+        """Take votes that were held for an instance until now; likewise."""
+        for vote in votes:
+            self._deliver(sender, vote, again=sender != vote.source)
+            yield 1 + len(vote.justification)
+
+    # --- votes ------------------------------------------------------------------------------------
+
+    def _take_own_section(self, peer: int, frame: Frame) -> Iterator[int]:
+        """Take the votes that a peer signed in one turn; the late among them cost nothing."""
+        votes = frame.votes
+        if all(vote.source == peer and self.aftermath.is_late(peer, vote) for vote in votes):
+            self._put_aside(peer, votes, "late")
+            yield 1
+            return
+        genuine = self.authenticator.has_signed(peer, votes, frame.batch)
+        cost = 1 + len(votes) // SECTION_VOTES_PER_WORK
+        yield cost
+        if not genuine:
+            self._waste("bad_section_signature", peer, cost)
+            self._put_aside(peer, votes, "bad_section_signature")
+            return
+        self.peers[peer].last_vote = votes[-1]
+        work = 0
+        for vote in votes:
+            if vote.justification and not self.authenticator.is_justification_genuine(vote):
+                self._waste("bad_justification_signature", peer, 1 + len(vote.justification))
+                self._put_aside(peer, (vote,), "bad_justification_signature")
+            else:
+                self._deliver(peer, vote, again=False)
+            work += 1 + len(vote.justification)
+            if work >= SECTION_WORK_PER_PART:
+                yield work
+                work = 0
+        yield work
+
+    def _take_relayed(self, peer: int, vote: Message) -> int:
+        """Take a vote by its portable signature, unless what it is about is known already."""
+        instance = as_instance(vote.instance)
+        cost = 2 + len(vote.justification)
+        if vote.source == self.validator:
+            return self._take_own_back(peer, vote)
+        if self.aftermath.is_recent(instance):
+            self.aftermath.hear(peer, vote, self.clock())
+            return 1
+        if self.authenticator.is_genuine(vote):
+            self._deliver(peer, vote, again=True)
+        else:
+            self._waste("bad_vote_signature", peer, cost)
+            self._put_aside(peer, (vote,), "bad_vote_signature")
+        return cost
+
+    def _take_own_back(self, peer: int, vote: Message) -> int:
+        """Meet an own vote again; one that was never cast here means a lost journal (W7).
+
+        Of the votes in rounds that were left only the number is known (docs/adr/012).
+        """
+        instance = as_instance(vote.instance)
+        opened = self.opens.get(instance)
+        if opened is not None:
+            is_old = opened.has_left(vote.round) and not self.lost_votes.is_news(vote)
+            known = is_old or opened.has_cast(vote)
+        else:
+            known = self.instances.is_kept_out(instance) or self.instances.is_concluded(instance)
+        if known:
+            return 1
+        cost = 2 + len(vote.justification)
+        if self.authenticator.is_genuine(vote):
+            self.lost_votes.meet(peer, vote)
+        else:
+            self._waste("bad_vote_signature", peer, cost)
+        return cost
+
+    def _deliver(self, peer: int, vote: Message, *, again: bool) -> None:
+        """Hand a verified vote to its engine, or answer it, or hold it."""
+        instance = as_instance(vote.instance)
+        opened = self.opens.get(instance)
+        if opened is not None:
+            self.misconduct.look(opened.first_votes, vote)
+            (opened.take_again if again else opened.take)(peer, vote, self.clock())
+            self.instances.touch(opened)
+            if vote.type is MessageType.PRE_PREPARE or vote.type is MessageType.ROUND_CHANGE:
+                self.asking.for_value_of(opened, peer, vote, self.clock())
+        elif instance in self.conclusions:
+            self._put_aside(peer, (vote,), "late")
+        elif self.instances.is_below_mark(instance):
+            self.held.forget(instance)
+            self._put_aside(peer, (vote,), "below_mark")
+        elif self.instances.is_kept_out(instance) or self.let_go.has(instance):
+            self._put_aside(peer, (vote,), "kept_out")
+            if vote.type is MessageType.COMMIT:
+                self._hold(peer, instance, vote)
+        elif instance not in self.held and self.instances.is_concluded(instance):
+            self._put_aside(peer, (vote,), "late")
+            self.aftermath.hear(peer, vote, self.clock())
+        else:
+            self._put_aside(peer, (vote,), "held")
+            self._hold(peer, instance, vote)
+
+    def _hold(self, peer: int, instance: InstanceId, vote: Message) -> None:
+        """Hold a vote, and see whether it opens its instance.
+
+        What makes way for it has come to nothing: a peer that floods with votes for instances that
+        nobody opens pays for those that it pushes out.
+        """
+        dropped = self.held.add(peer, instance, vote)
+        if dropped:
+            self.intake.note_waste(peer, DROPPED_VOTE_WORK * dropped, self.clock())
+        self._open_by_vote(peer, instance, vote)
+
+    def _open_by_vote(self, peer: int, instance: InstanceId, vote: Message) -> None:
+        """Open an instance that enough validators are in, or take the decision they prove."""
+        if vote.type is MessageType.COMMIT:
+            commits = self.held.commit_quorum(instance, vote.round, vote.value)
+            if commits:
+                certificate = canonical_certificate(instance, vote.round, vote.value, commits)
+                self._take_bare(certificate, peer)
+                self._want_decided_value(peer, certificate)
+        elif self.lost_votes.why_not is not None:
+            return
+        elif vote.type is MessageType.PRE_PREPARE and isinstance(vote.value, bytes):
+            if self._has_topic_room(peer, instance):
+                self.asking.for_value(instance, vote.value, peer, self.clock())
+        elif self.held.round_change_sources(instance) > self.faulty:
+            if self._has_place(peer):
+                self.instances.open_instance(instance, peer)
+            else:
+                self.reject("open_budget", peer)
+
+    # --- proposals --------------------------------------------------------------------------------
+
+    def _take_proposal(self, peer: int, proposal: Proposal) -> int:
+        """Take a forward, or the bytes of a value that is being voted on; gives what it cost."""
+        instance = proposal.instance
+        cost = 2 + len(proposal.value) // VALUE_BYTES_PER_WORK
+        if self.conclusions.complete(proposal):
+            return cost
+        opened = self.opens.get(instance)
+        if opened is None:
+            if (
+                self.instances.is_kept_out(instance)
+                or self.instances.is_below_mark(instance)
+                or self.let_go.has(instance)
+                or (instance not in self.held and self.instances.is_concluded(instance))
+            ):
+                return cost
+        elif proposal.digest in opened.proposals:
+            return cost
+        elif opened.decide is not None and opened.decide.value == proposal.digest:
+            opened.proposals[proposal.digest] = proposal  # the certificate vouches for these bytes
+            return cost
+        cost += self.instances.authorising_work(proposal)
+        if not self.instances.is_authorised(proposal):
+            self._waste("unauthorised_proposal", peer, cost)
+        elif opened is not None:
+            self.instances.learn(opened, peer, proposal)
+        else:
+            cost += self._open_by_proposal(peer, proposal)
+        return cost
+
+    def _open_by_proposal(self, peer: int, proposal: Proposal) -> int:
+        """Open what an authorised proposal is for, as far as its sender may; gives what it cost."""
+        instance = proposal.instance
+        if self.lost_votes.why_not is not None:
+            self.held.miss(peer, instance)
+        elif not self._has_topic_room(peer, instance):
+            return 0  # and not missed: asked for again it would be refused again
+        elif self._has_place(peer) and self._has_pace(peer, proposal):
+            self.instances.open_instance(instance, peer, proposal)
+            return OPENING_WORK
+        else:
+            self.held.miss(peer, instance)
+            self.reject("open_budget", peer)
+        return 0
+
+    def _has_place(self, peer: int) -> bool:
+        """Whether a peer may have one more instance open; counted if not."""
+        if self.instances.may_open(peer):
+            return True
+        self.bites.note(Bound.OPEN_INSTANCES_PER_PEER_MAX, peer)
+        return False
+
+    def _has_pace(self, peer: int, proposal: Proposal) -> bool:
+        """Whether a peer may have an instance opened with so large a value now; counted if not."""
+        size = self.limits.opened_bytes_each + len(proposal.value)
+        if self.peers[peer].opens.take(self.clock(), size):
+            return True
+        self.bites.note(Bound.OPENED_BYTES_BURST_MAX, peer)
+        return False
+
+    def _has_topic_room(self, peer: int, instance: InstanceId) -> bool:
+        """Whether a peer alone may have this opened, as far as its topic goes; counted if not.
+
+        F+1 ROUND-CHANGEs open it all the same: an honest node has let it in.
+        """
+        if self.topics.has_room_for_peers(instance.topic):
+            return True
+        self.bites.note(Bound.TOPICS_MAX, peer)
+        self.reject("topic_budget", peer)
+        return False
+
+    # --- certificates -----------------------------------------------------------------------------
+
+    def _take_certificate(self, peer: int, certificate: Certificate) -> int:
+        """Believe a certificate, and nothing else, about a decision (HARDENING U4).
+
+        Raises:
+            InvariantViolation: another value was decided here (W4).
+        """
+        instance = certificate.instance
+        if not isinstance(instance, InstanceId):
+            self.reject("bad_certificate", peer)
+            return 1
+        if self.instances.is_below_mark(instance):
+            return 1
+        opened = self.opens.get(instance)
+        known = self.conclusions.known(instance)
+        if known is None and opened is None:
+            decision = self.store.get(instance)
+            known = decision.certificate if decision is not None else None
+        if known is not None and known.value == certificate.value:
+            return 1
+        cost = 1 + len(certificate.commits)
+        if not self.authenticator.proves(certificate):
+            self._waste("bad_certificate", peer, cost)
+            return cost
+        if known is not None:
+            check_same(known, certificate)
+        if opened is None:
+            self._take_bare(certificate, peer)
+            return cost
+        for commit in certificate.commits:
+            self.misconduct.look(opened.first_votes, commit)
+        opened.take_decided(certificate.round, certificate.value, certificate.commits, self.clock())
+        opened.is_learnt = True
+        self.instances.touch(opened)
+        return cost
+
+    def _take_bare(self, certificate: Certificate, peer: int) -> None:
+        """Keep a decision whose bytes are not here yet."""
+        instance = as_instance(certificate.instance)
+        if not self.conclusions.add(certificate, None, payer=peer):
+            self.reject("certificate_budget", peer)
+            return
+        self.tally.learn(certificate.round)
+        self.held.forget(instance)
+
+    def _want_decided_value(self, peer: int, certificate: Certificate) -> None:
+        """Ask for the bytes of a decision, unless they came with its certificate."""
+        instance = certificate.instance
+        if isinstance(instance, InstanceId) and instance in self.conclusions.bare:
+            known = self.conclusions.bare[instance].certificate
+            self.asking.for_value(instance, as_digest(known.value), peer, self.clock())
+
+    # --- what comes to nothing --------------------------------------------------------------------
+
+    def _waste(self, reason: str, peer: int, work: int) -> None:
+        """Count a refusal, and hold the work that it cost against its sender."""
+        self.reject(reason, peer)
+        self.intake.note_waste(peer, work, self.clock())
+
+    def _put_aside(self, peer: int, votes: Iterable[Message], why: str) -> None:
+        """Let whoever looks on see votes that reach no engine, or not yet."""
+        if self.observer is not None:
+            for vote in votes:
+                instance = as_instance(vote.instance)
+                self.observer.put_aside(instance, peer, vote, why, self.clock())

@@ -1,0 +1,177 @@
+"""The operator's own program beside the node: asked over gRPC, told what was decided.
+
+Whatever it does, slow, gone or wrong, only instances of its topics wait for it: a value without an
+answer is not voted for, and the node asks again; nothing else stops (DESIGN, validity).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import structlog
+from grpc import aio
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from qbft.client.pinned import DIALLING
+from qbft.core import InstanceId
+from qbft.crypto.proposal import Proposal
+from qbft.decision import Decision
+from qbft.wire.build import fill_instance
+from qbft.wire.decisions import fill_decision
+from qbft.wire.parse import proposal_of
+from qbft.wire.v1 import application_pb2 as pb
+from qbft.wire.v1 import application_pb2_grpc as pb_grpc
+from qbft_server.config import ApplicationSettings
+from qbft_server.store.store import NodeStore
+from qbft_server.store.threads import in_thread
+
+log = structlog.get_logger()
+
+CURSOR_FILE = "application.json"
+CURSOR_SECONDS = 0.5
+"""How often the place is kept; after a crash so much is told again."""
+
+PAGE_DECISIONS = 256
+TELL_SECONDS = 30.0
+"""How long the program may take over one decision before it is told again."""
+
+RETRY_SECONDS_MAX = 5.0
+
+
+class RemoteApplication:
+    """`Application` and `ValueSource` of `qbft.replica.protocols`, by a program at an address."""
+
+    def __init__(
+        self, settings: ApplicationSettings, channel: aio.Channel, value_bytes_max: int
+    ) -> None:
+        self._settings = settings
+        self._stub = pb_grpc.ApplicationServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._value_bytes_max = value_bytes_max
+
+    def concerns(self, topic: str) -> bool:
+        """Whether the program has a say in this topic."""
+        prefixes = self._settings.prefixes
+        return not prefixes or topic.startswith(prefixes)
+
+    async def check_value(self, instance: InstanceId, value: bytes, proposer: int) -> bool:
+        """Ask whether a value is valid; one of a topic that is not its own is.
+
+        Waits while the program is away: how long, the caller decides.
+
+        Raises:
+            AioRpcError: it failed.
+        """
+        if not self._settings.checks or not self.concerns(instance.topic):
+            return True
+        request = pb.CheckValueRequest(value=value, proposer=proposer)
+        fill_instance(request.instance, instance)
+        reply = await self._stub.CheckValue(request, wait_for_ready=True)
+        return bool(reply.valid)
+
+    async def provide_value(self, instance: InstanceId) -> Proposal | None:
+        """Ask what to propose.
+
+        Raises:
+            AioRpcError: it failed.
+            Refused: its answer is no proposal.
+        """
+        if not self._settings.provides or not self.concerns(instance.topic):
+            return None
+        request = pb.ProvideValueRequest()
+        fill_instance(request.instance, instance)
+        reply = await self._stub.ProvideValue(request, wait_for_ready=True)
+        if not reply.HasField("proposal"):
+            return None
+        return proposal_of(reply.proposal, self._value_bytes_max)
+
+    async def tell(self, store: NodeStore, directory: Path) -> None:
+        """Tell of each decision in this node's order, at least once, until cancelled."""
+        if not self._settings.decided:
+            return
+        cursor = Cursor(directory / CURSOR_FILE, store.store_id)
+        position = min(await cursor.read(), store.end)
+        try:
+            while True:
+                end = await store.wait_for_decisions(position)
+                page = store.feed(position, PAGE_DECISIONS)
+                for at, instance in page:
+                    decision = store.get(instance)
+                    if decision is not None and self.concerns(instance.topic):
+                        await self._tell(decision, at)
+                    position = at
+                    await cursor.keep_sometimes(position)
+                if not page:
+                    position = end  # retention has deleted the rest
+        finally:
+            cursor.keep(position)
+
+    async def _tell(self, decision: Decision, position: int) -> None:
+        """Until it acknowledges: the next decision comes after this one."""
+        request = pb.DecidedRequest(position=position)
+        fill_decision(request.decision, decision)
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(aio.AioRpcError),
+            wait=wait_random_exponential(max=RETRY_SECONDS_MAX),
+        ):
+            with attempt:
+                await self._stub.Decided(request, wait_for_ready=True, timeout=TELL_SECONDS)
+
+
+class Cursor:
+    """How far the program has been told, in a file of the data directory.
+
+    Of another store, or unreadable, it counts for nothing: all is told again.
+    """
+
+    def __init__(self, path: Path, store_id: bytes) -> None:
+        self._path = path
+        self._store = store_id.hex()
+        self._kept = 0
+        self._next_s = 0.0
+
+    async def read(self) -> int:
+        """The position of the last decision that was acknowledged; 0 for none."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            said = json.loads(self._path.read_text())
+            if said["store"] == self._store:
+                self._kept = max(0, int(said["position"]))
+        return self._kept
+
+    async def keep_sometimes(self, position: int) -> None:
+        """Keep the position if the last time is a while ago."""
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + CURSOR_SECONDS
+        if await in_thread(lambda: self.keep(position)):
+            raise asyncio.CancelledError
+
+    def keep(self, position: int) -> None:
+        """Keep the position; where the disk refuses, more is told again after a restart."""
+        if position == self._kept:
+            return
+        temporary = self._path.with_suffix(".new")
+        try:
+            temporary.write_text(json.dumps({"store": self._store, "position": position}))
+            temporary.replace(self._path)
+        except OSError as error:
+            log.warning("the application's place is not kept", error=error.strerror)
+        else:
+            self._kept = position
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    settings: ApplicationSettings | None, *, value_bytes_max: int, message_bytes_max: int
+) -> AsyncIterator[RemoteApplication | None]:
+    """The program at the configured address, if there is one; it need not be up."""
+    if settings is None:
+        yield None
+        return
+    options = [*DIALLING, ("grpc.max_receive_message_length", message_bytes_max)]
+    async with aio.insecure_channel(settings.address, options) as channel:
+        yield RemoteApplication(settings, channel, value_bytes_max)

@@ -1,0 +1,97 @@
+"""Appending to ordered topics, as clients ask for it: who may, and what is refused."""
+
+from __future__ import annotations
+
+import grpc
+
+from qbft.cluster import Cluster
+from qbft.crypto.entries import (
+    BATCH_OVERHEAD_BYTES,
+    ENTRY_OVERHEAD_BYTES_MAX,
+    REQUEST_ID_BYTES_MAX,
+    Entry,
+    is_entry_genuine,
+)
+from qbft.errors import QbftError, UnauthorisedProposal
+from qbft.ordered import Appended
+from qbft.wire import decision_to_pb
+from qbft.wire.entries import entry_from_pb
+from qbft.wire.v1 import decision_pb2 as pb
+from qbft_server.ordered.queue import LostTooOften, NotStanding, RequestIdUsed
+from qbft_server.services.refusal import Refusal, full, invalid, refusal_of
+
+REPLY_VALUE_BYTES_MAX = 16 * 1024
+"""A batch up to this size goes with every reply; of a larger one the client reads the decision,
+once for all that it has in it."""
+
+LOST_RETRY_MS = 100
+
+
+def read_entry(message: pb.Entry, value_bytes_max: int) -> Entry:
+    """What a client wants to append.
+
+    Raises:
+        Refusal: no node would ever accept it.
+    """
+    entry = entry_from_pb(message)
+    size, limit = len(entry.value), value_bytes_max - ENTRY_OVERHEAD_BYTES_MAX
+    if not size:
+        raise invalid("the value is empty; a value has at least one byte")
+    if size > limit - BATCH_OVERHEAD_BYTES:
+        raise invalid(f"the value has {size} bytes; at most {limit - BATCH_OVERHEAD_BYTES} fit")
+    if not entry.is_well_formed():
+        raise invalid(
+            f"a request id has 1 to {REQUEST_ID_BYTES_MAX} bytes; an author is 32 bytes, its "
+            "signature 64 and `until` not 0, or all three are left out"
+        )
+    return entry
+
+
+def check_author(cluster: Cluster, topic: str, entry: Entry) -> None:
+    """See that the topic takes what this author appends.
+
+    Raises:
+        Refusal: it does not.
+    """
+    policy = cluster.policy(topic)
+    is_ours = not policy.proposers or entry.author in policy.proposers
+    if not is_ours or (
+        entry.author and not is_entry_genuine(entry, cluster.roster.cluster_id, topic)
+    ):
+        raise refusal_of(UnauthorisedProposal())
+
+
+def check_ordered(cluster: Cluster, topic: str, *, appends: bool) -> None:
+    """See that what is wanted fits the topic: ordered ones are appended to, others proposed for.
+
+    Raises:
+        Refusal: it does not.
+    """
+    if cluster.policy(topic).ordered == appends:
+        return
+    what = (
+        "this topic is not ordered; use Propose" if appends else "this topic is ordered; use Append"
+    )
+    raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, what)
+
+
+def reply_of(appended: Appended) -> pb.AppendReply:
+    """Where an entry stands, and the proof, unless it is large."""
+    position, decision = appended.position, appended.decision
+    reply = pb.AppendReply(height=position.height, index=position.index)
+    if isinstance(decision.value, bytes) and len(decision.value) <= REPLY_VALUE_BYTES_MAX:
+        reply.decision.CopyFrom(decision_to_pb(decision))
+    return reply
+
+
+def refusal_of_append(error: QbftError) -> Refusal:
+    """What keeps an entry from standing, as a client is told."""
+    match error:
+        case RequestIdUsed():
+            return Refusal(grpc.StatusCode.ALREADY_EXISTS, str(error))
+        case NotStanding():
+            return Refusal(grpc.StatusCode.OUT_OF_RANGE, str(error))
+        case LostTooOften():
+            return full(str(error), LOST_RETRY_MS)
+        case _:
+            return refusal_of(error)

@@ -1,0 +1,243 @@
+// The dashboard. Everything that is shown is set as text, never as markup.
+"use strict";
+
+const byId = (id) => document.getElementById(id);
+
+function element(name, text, className) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+// A cell is a text, [text, class], or an element.
+function cell(name, content) {
+  if (content instanceof Node) {
+    const made = element(name);
+    made.append(content);
+    return made;
+  }
+  return Array.isArray(content) ? element(name, content[0], content[1]) : element(name, content);
+}
+
+function fill(id, head, rows, nothing) {
+  const table = byId(id);
+  if (!rows.length) {
+    table.replaceChildren(element("caption", nothing, "faint"));
+    return;
+  }
+  const line = (name, cells) => {
+    const made = element("tr");
+    made.append(...cells.map((content) => cell(name, content)));
+    if (cells.length < head.length) made.lastChild.colSpan = head.length - cells.length + 1;
+    return made;
+  };
+  const top = element("thead");
+  top.append(line("th", head));
+  const body = element("tbody");
+  body.append(...rows.map((cells) => line("td", cells)));
+  update(table, [top, body]);
+}
+
+// Only what has changed is replaced, so that a click is not lost to an overview that comes just then.
+function update(old, made) {
+  made.forEach((child, index) => {
+    const before = old.children[index];
+    if (!before) old.append(child);
+    else if (before.isEqualNode(child)) return;
+    else if (before.tagName !== child.tagName || !["TBODY", "TR"].includes(child.tagName)) before.replaceWith(child);
+    else update(before, [...child.children]);
+  });
+  while (old.children.length > made.length) old.lastElementChild.remove();
+}
+
+const milliseconds = (ms) =>
+  ms === null ? "" : Math.abs(ms) < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`;
+
+function showVerdict(state) {
+  const answering = state.cluster.filter((node) => node.answers);
+  const down = state.cluster.filter((node) => !node.answers && !node.linked && !node.self);
+  const verdict = byId("verdict");
+  const { voting, quorum_reachable: reachable } = state.node;
+  if (!voting) verdict.textContent = "This node does not vote.";
+  else if (!reachable) verdict.textContent = "No quorum: nothing can be decided.";
+  else if (down.length)
+    verdict.textContent = `Deciding, without node ${down.map((node) => node.node).join(", ")}.`;
+  else verdict.textContent = "All is well: every node is there.";
+  verdict.className = !voting || !reachable ? "bad" : down.length ? "warn" : "good";
+  byId("name").textContent = `${state.node.name} · ${state.node.version}`;
+  byId("quorum").textContent = `${state.node.quorum} of ${state.node.nodes}`;
+  const numbers = {
+    "nodes that answer": `${answering.length} of ${state.node.nodes}`,
+    decided: state.node.decisions,
+    "a second": rate(state.node.decisions),
+    open: state.node.open_instances,
+    "held votes": state.node.held_votes,
+    evidence: state.node.evidence,
+  };
+  byId("numbers").replaceChildren(
+    ...Object.entries(numbers)
+      .filter(([, number]) => number !== null)
+      .map(([name, number]) => {
+        const made = element("div");
+        made.append(element("dt", name), element("dd", number));
+        return made;
+      }),
+  );
+}
+
+const counted = [];
+
+// Decisions a second over the last ten samples.
+function rate(decisions) {
+  counted.push([performance.now(), decisions]);
+  if (counted.length > 10) counted.shift();
+  const [[began, before], [now, after]] = [counted[0], counted[counted.length - 1]];
+  return now > began ? Math.max(0, ((after - before) * 1000) / (now - began)).toFixed(1) : "0.0";
+}
+
+function showCluster(state) {
+  fill(
+    "cluster",
+    ["node", "link", "votes", "quorum", "open", "decided", "version", "clock"],
+    state.cluster.map((node) => {
+      const link = node.self ? "this one" : node.linked ? ["up", "good"] : ["down", "bad"];
+      const name = `${node.node}`;
+      if (!node.answers) return [name, link, [node.why, "faint"]];
+      return [
+        name,
+        link,
+        node.voting ? ["yes", "good"] : ["no", "bad"],
+        node.quorum_reachable ? ["yes", "good"] : ["no", "bad"],
+        node.open_instances,
+        node.decisions,
+        node.version,
+        node.clock_offset_ms === null ? "" : `${node.clock_offset_ms > 0 ? "+" : ""}${milliseconds(node.clock_offset_ms)}`,
+      ];
+    }),
+    "",
+  );
+  const mark = (listener, teller) => {
+    if (listener.node === teller.node) return ["·", "faint"];
+    if (teller.connected === null) return "";
+    return teller.connected.includes(listener.node) ? ["●", "good"] : ["✕", "bad"];
+  };
+  fill(
+    "links",
+    ["", ...state.cluster.map((node) => `${node.node}`)],
+    state.cluster.map((listener) => [
+      [`${listener.node}`, "faint"],
+      ...state.cluster.map((teller) => mark(listener, teller)),
+    ]),
+    "",
+  );
+}
+
+function asking(instance) {
+  const button = element("button", instance, "link");
+  button.type = "button";
+  button.addEventListener("click", () => ask(instance));
+  return button;
+}
+
+function showInstances(state) {
+  fill(
+    "open",
+    ["instance", "round", "leader", "timer", "waits for"],
+    state.open.map((each) => [
+      asking(each.instance),
+      each.round ? `${each.round}` : "",
+      each.leader === null ? "" : `${each.leader}`,
+      milliseconds(each.timer_ms),
+      each.waits_for || each.state,
+    ]),
+    "Nothing is undecided here.",
+  );
+  fill(
+    "decided",
+    ["instance", "round", "leader", "took", "signers", "digest"],
+    state.decided.map((each) => [
+      asking(each.instance),
+      `${each.round}`,
+      `${each.leader}`,
+      milliseconds(each.took_ms),
+      each.signers.join(" "),
+      [each.digest, "faint"],
+    ]),
+    "Nothing is decided yet.",
+  );
+  fill(
+    "refused",
+    ["what", "of node", "how often"],
+    state.refused.map((each) => [each.what, each.whose, `${each.count}`]),
+    "Nothing was refused.",
+  );
+}
+
+async function ask(instance) {
+  byId("instance").value = instance;
+  byId("why").hidden = false;
+  byId("sentence").textContent = `Asking every node about ${instance} …`;
+  byId("also").replaceChildren();
+  byId("rows").replaceChildren();
+  byId("diagram").hidden = true;
+  try {
+    const reply = await fetch(`why?${new URLSearchParams({ instance })}`);
+    if (!reply.ok) throw new Error(reply.status === 400 ? "There can be no such instance." : reply.statusText);
+    showWhy(await reply.json());
+    draw(instance);
+  } catch (error) {
+    byId("sentence").textContent = error.message;
+  }
+}
+
+// Who said what to whom, and when, as far as nodes have recorded it.
+function draw(instance) {
+  const diagram = byId("diagram");
+  diagram.hidden = true;
+  diagram.onload = () => { diagram.hidden = false; };
+  diagram.src = `diagram?${new URLSearchParams({ instance, at: Date.now() })}`;
+}
+
+function showWhy(found) {
+  byId("sentence").textContent = found.sentence;
+  byId("also").replaceChildren(...found.findings.slice(1).map((each) => element("li", each.text)));
+  fill(
+    "rows",
+    ["node", "state", "round", "cast", "lacks", "links down", "refused", "timer"],
+    found.nodes.map((row) =>
+      row.why_silent
+        ? [`${row.node}`, [row.why_silent, "bad"]]
+        : [
+            `${row.node}`,
+            row.voting ? row.state : [`${row.state}, does not vote`, "bad"],
+            row.round ? `${row.round}` : "",
+            row.cast.join(", "),
+            row.lacks,
+            row.links_down.join(" "),
+            row.refused,
+            milliseconds(row.timer_ms),
+          ],
+    ),
+    "",
+  );
+}
+
+function show(state) {
+  showVerdict(state);
+  showCluster(state);
+  showInstances(state);
+}
+
+byId("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const instance = byId("instance").value.trim();
+  if (instance) ask(instance);
+});
+
+const events = new EventSource("events");
+events.addEventListener("message", (event) => show(JSON.parse(event.data)));
+events.addEventListener("error", () => {
+  byId("verdict").textContent = "This node does not answer.";
+  byId("verdict").className = "bad";
+});

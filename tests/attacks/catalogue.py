@@ -1,0 +1,89 @@
+"""All attacks, by name: what each does, of which family it is, and which SCENARIOS it plays."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from attacks import floods, strangers
+from attacks.behaving import behave
+from attacks.liar import Liar
+
+Family = Literal["votes", "bytes", "floods", "strangers"]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """`shows` is what it does, in a line; `listens`: it reads what the others send.
+
+    `leaves`: it leaves instances open, so that what is measured after it needs a fresh cluster.
+    """
+
+    family: Family
+    shows: str
+    run: Callable[[Liar], Awaitable[None]]
+    rows: str = ""
+    listens: bool = True
+    leaves: bool = False
+
+
+def _behaving(name: str, shows: str, rows: str, *, leaves: bool = False) -> Attack:
+    return Attack("votes", shows, behave(name), rows, listens=False, leaves=leaves)
+
+
+ATTACKS: dict[str, Attack] = {
+    "equivocating": _behaving("EquivocatingLeader", "two values, and votes for both", "B3, B16"),
+    "splitting": _behaving("SplitVoter", "votes for every value it hears of", "C1"),
+    "forging": _behaving("JustificationForger", "claims that nothing proves", "C6, C21"),
+    "replaying": _behaving("Replayer", "old votes, also as others", "C13, C14"),
+    "spamming": _behaving("RoundSpammer", "ROUND-CHANGEs up to the last round", "C18"),
+    "withholding": _behaving("Withholder", "no COMMITs or no bytes for some", "B15"),
+    "delaying": _behaving("Delayer", "leads at 90 % of the round", "B12, B13, C22"),
+    "opening": _behaving("PhantomOpener", "instances nobody asked for", "C17", leaves=True),
+    "forgetting": _behaving("FalseWitness", "false marks and memories", ""),
+    "silent": _behaving("Silent", "nothing at all", "C22"),
+    "bad frames": Attack(
+        "bytes", "each bad frame there is", floods.bad_frames, "F1 to F10, F14, F15, F18, F19"
+    ),
+    "oversize frames": Attack("bytes", "messages of 16 MiB", floods.oversize_frames, "F2"),
+    "false signatures": Attack(
+        "bytes", "256 votes under another's signature", floods.false_signatures, "F3"
+    ),
+    "justification bombs": Attack(
+        "bytes", "PREPAREs that are false, 512 sets a frame", floods.justification_bombs, "C6, F8"
+    ),
+    "rogue certificates": Attack(
+        "bytes", "certificates with a rogue COMMIT", floods.rogue_certificates, "C8, C9"
+    ),
+    "future rounds": Attack(
+        "floods", "votes for later rounds", floods.future_rounds, "C18", leaves=True
+    ),
+    "many instances": Attack(
+        "floods", "opens instances without end", floods.many_instances, "C17", leaves=True
+    ),
+    "instances of one": Attack(
+        "floods", "the same, each at one node", floods.instances_of_one, "C17", leaves=True
+    ),
+    "large values": Attack(
+        "floods", "the same with values of 1 MiB", floods.large_values, "F2", leaves=True
+    ),
+    "votes for nothing": Attack(
+        "floods", "COMMITs of unknown instances", floods.votes_for_nothing, "C17", leaves=True
+    ),
+    "replays": Attack("floods", "what was heard, 200 times", floods.replays, "C12, C13, C14"),
+    "resend loops": Attack("floods", "asks for everything, for ever", floods.resend_loops, "C11"),
+    "deaf links": Attack(
+        "floods", "asks, and reads nothing", floods.deaf_links, "F16", listens=False
+    ),
+    "broken links": Attack(
+        "floods", "streams that come and go", floods.broken_links, "C16, F14, F16"
+    ),
+    "slow streams": Attack("strangers", "a byte a second", strangers.slow_streams, "F16"),
+    "half handshakes": Attack("strangers", "knock and go", strangers.half_handshakes, "F16"),
+    "connection storm": Attack("strangers", "connect and go", strangers.connection_storm, "F16"),
+    "unread replies": Attack(
+        "strangers", "large reads, never read", strangers.unread_replies, "F16"
+    ),
+}
+"""By name."""

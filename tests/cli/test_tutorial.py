@@ -1,0 +1,102 @@
+"""docs/TUTORIAL.md, line by line, as a newcomer gives it to a shell (issue 7, part 3)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli.command_line import SECONDS, environment, processes_about
+
+from qbft_server.local import claim_ports
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/TUTORIAL.md").read_text()
+SETTING_UP = ("git clone ", "python3 -m venv ")
+"""What the test has done already: it runs in a checkout that is installed."""
+
+FAILED = "trap 'echo \"exit code $?: $BASH_COMMAND\"' ERR\n"
+
+
+def _lines() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert [line.startswith(SETTING_UP) for line in lines[:2]] == [True, True]
+    return lines[2:]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where it is run: a short path, for sockets, whose processes are ended whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix="qbft-tutorial-"))
+    try:
+        yield folder
+    finally:
+        for process in processes_about(folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.e2e
+def test_every_line_of_the_tutorial_does_what_it_says(folder: Path) -> None:
+    """Only names, ports and patience are other than on the page. 12 s."""
+    with contextlib.ExitStack() as claims:
+        port = claim_ports(4, claims)
+        here = {
+            "$PWD/mycluster": str(folder / "mycluster"),
+            "mycluster": str(folder / "mycluster"),  # `pkill -f` must find no other test's nodes
+            "examples/judge.py": str(folder / "judge.py"),
+            "/tmp/judge.sock": str(folder / "judge.sock"),  # noqa: S108 - what the page says
+            "--nodes 4": f"--nodes 4 --base-port {port}",
+            "--timeout 3": "--timeout 1",
+        }
+        found = re.compile("|".join(map(re.escape, here)))
+        lines = found.sub(lambda match: here[match[0]], "\n".join(_lines()))
+        (folder / "judge.py").write_text((ROOT / "examples/judge.py").read_text())
+        (folder / "lines.sh").write_text(FAILED + lines)
+        tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "lines.sh"],
+            cwd=folder,
+            env=environment({"PATH": tools, "COLUMNS": "200"}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    _check(done.stdout, done.stderr)
+    assert processes_about(folder) == []
+
+
+def _check(out: str, err: str) -> None:
+    """What the comments beside the lines promise."""
+    failed = re.findall(r"^exit code (\d+): qbft (\S+ \S+)", out, re.MULTILINE)
+    assert failed == [
+        ("3", "propose prices/btc/19"),  # two nodes are away
+        ("1", "why prices/btc/19"),
+        ("3", "propose prices/btc/21"),  # no number
+        ("1", "why prices/btc/21"),
+    ], err
+    assert "another proposal than this one was decided" in out
+    assert re.search(r"btc-17\.cert +genuine", out)
+    assert "nodes 2 and 3 do not answer" in out
+    watched = [line for line in out.splitlines() if "64250.00" in line]
+    assert len(watched) >= 2, out
+    assert "prices/btc/20 = 64300.00" in out
+    assert "prices/btc/21 is undecided: " in out
+
+
+def test_the_page_shows_the_program_as_it_is() -> None:
+    """What a reader copies is what the lines below run."""
+    (shown,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert shown == (ROOT / "examples/judge.py").read_text()

@@ -1,0 +1,65 @@
+"""A connection that one end believes in and the other has forgotten, for tests of keepalive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+
+class Proxy:
+    """A wire between a dialer and a node that can fall silent without closing (half-open TCP)."""
+
+    def __init__(self, target: str) -> None:
+        self._host, _, self._port = target.rpartition(":")
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._ends: list[asyncio.StreamWriter] = []
+        self.dials = 0
+        self.sent = 0
+        """How often the dialer has said something."""
+
+    def cut(self) -> None:
+        """From now on nothing comes through, and nobody is told."""
+        self._flows.clear()
+
+    def mend(self) -> None:
+        """What comes from now on passes; what was cut stays dead."""
+        self._flows = asyncio.Event()
+        self._flows.set()
+
+    async def carry(self, near_in: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
+        """One connection, both ways."""
+        far_in, far_out = await asyncio.open_connection(self._host, int(self._port))
+        self.dials += 1
+        flows = self._flows
+        self._ends += [near_out, far_out]
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._pump(near_in, far_out, flows, said=1))
+            both.create_task(self._pump(far_in, near_out, flows))
+
+    async def _pump(
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        flows: asyncio.Event,
+        said: int = 0,
+    ) -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(65_536):
+                self.sent += said
+                if flows.is_set():
+                    sink.write(data)
+        sink.close()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        """The address to dial instead of the node's."""
+        server = await asyncio.start_server(self.carry, "127.0.0.1", 0)
+        try:
+            yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            server.close()
+            for end in self._ends:
+                end.close()
+            await asyncio.gather(*(end.wait_closed() for end in self._ends), return_exceptions=True)

@@ -1,0 +1,101 @@
+"""What a node tells of the evidence it holds: all of it, a page at a time (SCENARIOS B16)."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import grpc
+import pytest
+
+from qbft.core import InstanceId, Message, MessageType, Proof
+from qbft.crypto.evidence import Evidence
+from qbft.crypto.signing import BatchHeader, VoteSignature
+from qbft.wire.evidence import evidence_from_pb
+from qbft.wire.v1 import decision_pb2 as pb
+from qbft_server.access import Permissions
+from qbft_server.config import ClientSettings
+from qbft_server.parts import NodeParts
+from qbft_server.services.decision import LIST_EVIDENCE_MAX, DecisionService
+from qbft_server.telemetry.metrics import Metrics
+
+PROOF = Proof(VoteSignature(BatchHeader(b"s" * 16, 1, b"g" * 64), 1, 0, ()))
+
+
+def record(height: int, topic: str = "t") -> Evidence:
+    """Two PREPAREs of one validator."""
+    first, second = (
+        Message(MessageType.PREPARE, InstanceId(topic, height), 2, 1, value * 32, proof=PROOF)
+        for value in (b"a", b"b")
+    )
+    return Evidence(first, second)
+
+
+class Aborted(Exception):  # noqa: N818 - what happened to a call
+    """A call was ended with a status."""
+
+
+class Call:
+    """A call that nobody has to be let in for."""
+
+    def peer(self) -> str:
+        """Whose connection it is."""
+        return "ipv4:127.0.0.1:1"
+
+    async def abort(self, code: grpc.StatusCode, *_: object) -> None:
+        """End it, as gRPC does, by an exception."""
+        raise Aborted(code.name)
+
+    def add_done_callback(self, callback: object) -> None:
+        """As gRPC's own."""
+
+
+def service(kept: list[Evidence]) -> DecisionService:
+    """A service of a node that holds these."""
+    parts = SimpleNamespace(
+        config=SimpleNamespace(clients=ClientSettings()),
+        cluster=None,
+        replica=SimpleNamespace(misconduct=SimpleNamespace(evidence=kept)),
+        driver=None,
+        store=None,
+        links=None,
+        metrics=Metrics(),
+        traces=None,
+    )
+    return DecisionService(cast("NodeParts", parts))
+
+
+@pytest.mark.parametrize("count", [0, 1, LIST_EVIDENCE_MAX, 2 * LIST_EVIDENCE_MAX + 1])
+async def test_all_of_it_is_given_page_by_page(count: int) -> None:
+    """Pages are bounded, and the last one says that it is the last; beyond the end is nothing."""
+    kept = [record(height) for height in range(count)]
+    holder = service(kept)
+    found: list[Evidence] = []
+    sizes = []
+    request = pb.ListEvidenceRequest()
+    while True:
+        reply = await holder.ListEvidence(request, cast("Any", Call()))
+        found += map(evidence_from_pb, reply.evidence)
+        sizes.append(len(reply.evidence))
+        if not reply.HasField("next"):
+            break
+        request.after = reply.next
+    assert found == kept
+    assert max(sizes) <= LIST_EVIDENCE_MAX
+    request.after = 2**32 - 1
+    beyond = await holder.ListEvidence(request, cast("Any", Call()))
+    assert (len(beyond.evidence), beyond.HasField("next")) == (0, False)
+
+
+async def test_records_of_topics_that_a_client_may_not_read_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Issue 6, access: a grant by prefix; without any, the call is refused and tells nothing."""
+    granted = Permissions(read=("mine/",))
+    monkeypatch.setattr("qbft_server.services.decision.admitted", lambda *_: granted)
+    holder = service([record(1, "mine/a"), record(2, "theirs/a"), record(3, "mine/b")])
+    reply = await holder.ListEvidence(pb.ListEvidenceRequest(), cast("Any", Call()))
+    assert [each.first.vote.instance.height for each in reply.evidence] == [1, 3]
+    granted = Permissions(propose=("mine/",))
+    with pytest.raises(Aborted, match="PERMISSION_DENIED"):
+        await holder.ListEvidence(pb.ListEvidenceRequest(), cast("Any", Call()))
