@@ -1,4 +1,4 @@
-"""A connection that one end believes in and the other has forgotten, for tests of keepalive."""
+"""A wire between a dialer and a node, for tests: it falls silent, or leads to another process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Proxy:
     """A wire between a dialer and a node that can fall silent without closing (half-open TCP)."""
 
     def __init__(self, target: str) -> None:
-        self._host, _, self._port = target.rpartition(":")
+        self._target = target
         self._flows = asyncio.Event()
         self._flows.set()
         self._ends: list[asyncio.StreamWriter] = []
@@ -28,9 +28,17 @@ class Proxy:
         self._flows = asyncio.Event()
         self._flows.set()
 
+    def lead_to(self, target: str) -> None:
+        """From now on it ends at another address; what it carried breaks."""
+        self._target = target
+        for end in self._ends:
+            end.transport.abort()
+        self._ends = []
+
     async def carry(self, near_in: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
         """One connection, both ways."""
-        far_in, far_out = await asyncio.open_connection(self._host, int(self._port))
+        host, _, port = self._target.rpartition(":")
+        far_in, far_out = await asyncio.open_connection(host, int(port))
         self.dials += 1
         flows = self._flows
         self._ends += [near_out, far_out]
