@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from qbft_server.chaos.checker import Promise
 
 pytestmark = pytest.mark.e2e
 
-SEED = 332
-"""Whose first episodes kill, wipe, lose, halve, pause, take a disk away and kill all at once."""
+SEED_VARIABLE = "QBFT_TEST_CHAOS_SEED"
+SEED = os.environ.get(SEED_VARIABLE, "332")
+"""CI gives one that nobody has seen yet. The first episodes of the other kill, wipe, lose, halve,
+pause, take a disk away and kill all at once."""
 
 SECONDS = 400.0
 """The whole command on a machine that is busy with other things."""
@@ -55,11 +58,11 @@ def _left(folder: Path) -> list[object]:
 
 async def test_a_minute_of_chaos(tmp_path: Path) -> None:
     """Issue 4, part 3: real nodes, seeded faults, and every promise kept."""
-    ended = await chaos(tmp_path, "--minutes", "1", "--seed", str(SEED))
+    ended = await chaos(tmp_path, "--minutes", "1", "--seed", SEED)
     told = ended.json()
-    assert told["violations_seen"] == []
-    assert (ended.code, told["ok"], told["undecided"]) == (0, True, 0)
     assert told["repeat"] == f"qbft chaos --minutes 1 --seed {SEED}"
+    assert told["violations_seen"] == [], told["repeat"]
+    assert (ended.code, told["ok"], told["undecided"]) == (0, True, 0), told["repeat"]
     assert told["episodes"] >= 2
     assert told["faults_total"] == sum(told["faults"].values()) >= told["episodes"]
     assert told["decisions"] > 100

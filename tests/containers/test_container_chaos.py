@@ -82,6 +82,18 @@ async def _decide_more(witness: Witness) -> None:
             await asyncio.sleep(POLL_SECONDS)
 
 
+def _figures(witness: Witness) -> str:
+    """What there was to be judged; `pytest -s` shows it."""
+    checker = witness.checker
+    return (
+        f"{len(checker.decided)} decisions, {checker.reads} reads, "
+        f"{witness.load.prover.certificates} certificates verified, "
+        f"{checker.recoveries} instances open when things could go on, worst recovery "
+        f"{checker.worst_recovery_s:.1f} s, {checker.open_instances} undecided, "
+        f"{checker.violations_count} violations"
+    )
+
+
 def _is_reachable() -> bool:
     try:
         socket.create_connection((f"{NETWORK}.10", CLIENT_PORT), timeout=5.0).close()
@@ -117,5 +129,6 @@ async def test_containers_keep_what_they_promise(project: ComposeProject) -> Non
         assert await witness.settled(proposing)
         await witness.read_back()
     witness.checker.finish(now())
+    print(_figures(witness))
     assert witness.checker.violations == []
     assert witness.checker.recoveries > 0
