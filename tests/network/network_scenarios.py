@@ -34,6 +34,7 @@ CLIENTS = 10
 TOPIC = "network"
 SECONDS = 90.0
 DEAF_SECONDS = 5.0
+HALVED_SECONDS = 60.0
 FIRST_ROUND_MS = 500
 ROUND_CAP_MS = 60_000
 PATIENT_ROUND_MS = 20_000
@@ -119,11 +120,13 @@ async def decide(client: Client, heights: Iterable[int]) -> list[float]:
     return took
 
 
-async def propose_at(nodes: Network, node: int, height: int, value: bytes) -> bytes:
+async def propose_at(
+    nodes: Network, node: int, height: int, value: bytes, within: float = SECONDS
+) -> bytes:
     """Propose at one node only; gives what was decided."""
     async with stub_of(nodes, node) as stub:
         reply = await stub.Propose(
-            proposal(TOPIC, height, value), timeout=SECONDS, wait_for_ready=True
+            proposal(TOPIC, height, value), timeout=within, wait_for_ready=True
         )
     return bytes(reply.decision.value)
 
@@ -191,14 +194,16 @@ async def copies_in_disorder(nodes: Network, client: Client) -> None:
 
 
 async def two_and_two(nodes: Network, client: Client) -> None:
-    """M4: no decision inside a 2/2 partition, one value within the bound after it has healed."""
+    """M4: no decision in a 2/2 partition of 60 s; one value within the bound after it heals."""
     nodes.cut((0, 1), (2, 3))
+    within = 4 * HALVED_SECONDS
     proposing = [
-        asyncio.create_task(propose_at(nodes, node, 7, value))
+        asyncio.create_task(propose_at(nodes, node, 7, value, within))
         for node, value in ((0, b"left"), (2, b"right"))
     ]
-    await asyncio.sleep(10)
+    await asyncio.sleep(HALVED_SECONDS)
     assert not any(task.done() for task in proposing)
+    assert [await has_decided(nodes, node, 7) for node in NODES] == [None] * len(NODES)
     nodes.hub.heal()
     healed = time.monotonic()
     value = await all_decide(nodes, 7, nodes.bound())
