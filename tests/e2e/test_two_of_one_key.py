@@ -16,7 +16,6 @@ from e2e.crash_cluster import (
     FAST,
     SECONDS,
     TOPIC,
-    all_have_voted,
     decided_everywhere,
     has_decided,
     stop_and_audit,
@@ -25,7 +24,6 @@ from e2e.crash_cluster import (
 from e2e.service_clients import proposal, stub_of
 from half_open import Proxy
 
-from qbft.client import Client
 from qbft.cluster import Cluster
 from qbft.replica.lost_votes import TWO_OF_ONE_KEY, VOTES_AGAIN, WITHOUT_VOTES
 from qbft.wire.v1 import decision_pb2 as pb
@@ -99,11 +97,30 @@ class Heights:
                     await asyncio.sleep(0.05)
 
 
-async def is_voting(cluster: LocalCluster) -> bool:
-    """Whether the node, or its copy, says that it votes."""
+async def status(cluster: LocalCluster) -> pb.GetStatusReply:
+    """What the node, or its copy, says of itself."""
     async with stub_of(cluster, NODE) as stub:
         ask = partial(stub.GetStatus, pb.GetStatusRequest(), wait_for_ready=True)
-        return (await ask(timeout=SECONDS)).voting
+        return await ask(timeout=SECONDS)
+
+
+async def is_voting(cluster: LocalCluster) -> bool:
+    """Whether it votes."""
+    return (await status(cluster)).voting
+
+
+@asynccontextmanager
+async def standing_still(cluster: LocalCluster, other: LocalCluster) -> AsyncIterator[None]:
+    """One of the two stands still, and the other has been told by each peer how far that one was.
+
+    So that what it is told later was said later.
+    """
+    cluster.signal(NODE, signal.SIGSTOP)
+    async with asyncio.timeout(SECONDS):
+        while not all(peer.connected for peer in (await status(other)).peers):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    yield
+    cluster.signal(NODE, signal.SIGCONT)
 
 
 async def test_a_copy_of_a_node_that_runs_beside_it(tmp_path: Path) -> None:
@@ -122,9 +139,10 @@ async def test_a_copy_of_a_node_that_runs_beside_it(tmp_path: Path) -> None:
                 cluster.see(peer, elsewhere(cluster.cluster, peer=address))
             await cluster.start()
             await cluster.wait_until_ready()
-            async with Client(cluster.cluster) as client:
-                await all_have_voted(cluster, client)
             heights = Heights(cluster)
+            while not all(votes_so_far(cluster, node) for node in (NODE, *PEERS)):
+                await heights.decide()
+            await heights.are_all_known_to(cluster)
             async with copy_beside(cluster, tmp_path / "elsewhere") as copy:
                 there = copy.cluster.validators[NODE].peer
                 assert await is_voting(copy), "as long as nobody has said what it does not know of"
@@ -134,14 +152,16 @@ async def test_a_copy_of_a_node_that_runs_beside_it(tmp_path: Path) -> None:
                 assert await is_voting(cluster)
 
                 await heights.are_all_known_to(cluster)
-                wire.lead_to(there)
-                await heights.decide_until_said(copy, VOTES_AGAIN)
+                async with standing_still(cluster, copy):
+                    wire.lead_to(there)
+                    await heights.decide_until_said(copy, VOTES_AGAIN)
                 await heights.decide_until_said(cluster, WITHOUT_VOTES)
                 assert not await is_voting(cluster)
 
                 await heights.are_all_known_to(copy)
-                wire.lead_to(here)
-                await heights.decide_until_said(cluster, VOTES_AGAIN)
+                async with standing_still(copy, cluster):
+                    wire.lead_to(here)
+                    await heights.decide_until_said(cluster, VOTES_AGAIN)
                 await heights.decide_until_said(copy, TWO_OF_ONE_KEY)
                 assert not await is_voting(copy)
                 said = votes_so_far(copy, NODE)
