@@ -54,6 +54,7 @@ async def test_what_a_peer_leaves_out_comes_from_another_one(tmp_path: Path) -> 
                     tasks.create_task(client.propose(TOPIC, height, b"%d" % height))
             for node in others:
                 await has_so_many(client, node, COUNT)
+            for node in others:
                 await cluster.stop(node)
             cluster.is_lying = True
             await cluster.start(AWAY, LIAR)
