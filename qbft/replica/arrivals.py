@@ -130,14 +130,24 @@ class Arrivals:
             yield from self._take_own_section(peer, frame)
         for vote in frame.relayed:
             yield self._take_relayed(peer, vote)
+        if (
+            frame.covers
+            or frame.wanted_values
+            or frame.wanted_decisions
+            or frame.feed_request is not None
+            or frame.feed_page is not None
+            or frame.memory_wanted is not None
+            or frame.marks
+        ):
+            yield from self._other_parts(sender, frame)
+
+    def _other_parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
+        """Take what a frame promises, what it asks for, and what it answers; most have nothing."""
+        peer = sender.index
         if frame.covers:
             self.resender.take_promise(sender, frame)
-        yield from self._answer_parts(sender, frame)
-
-    def _answer_parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
-        """Answer what a frame asks for, and take its answers about what is decided or let go."""
-        peer = sender.index
-        yield from self.answers.answer(sender, frame, self.clock())
+        if frame.wanted_values or frame.wanted_decisions:
+            yield from self.answers.answer(sender, frame, self.clock())
         if frame.memory_wanted is not None:
             lost = self.lost_votes.standing is Standing.LOST
             yield self.witness.tell(sender, frame.memory_wanted, self.clock(), lost=lost)
@@ -164,7 +174,7 @@ class Arrivals:
     def _take_own_section(self, peer: int, frame: Frame) -> Iterator[int]:
         """Take the votes that a peer signed in one turn; the late among them cost nothing."""
         votes = frame.votes
-        if all(vote.source == peer and self.aftermath.is_late(peer, vote) for vote in votes):
+        if self._are_late(peer, votes):
             self._put_aside(peer, votes, "late")
             yield 1
             return
@@ -188,6 +198,13 @@ class Arrivals:
                 yield work
                 work = 0
         yield work
+
+    def _are_late(self, peer: int, votes: Sequence[Message]) -> bool:
+        """Whether all are the peer's own, and late."""
+        for vote in votes:
+            if vote.source != peer or not self.aftermath.is_late(peer, vote):
+                return False
+        return True
 
     def _take_relayed(self, peer: int, vote: Message) -> int:
         """Take a vote by its portable signature, unless what it is about is known already."""

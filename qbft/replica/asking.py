@@ -64,7 +64,7 @@ class Asking:
         """Note whether an instance lacks something, so that the tick asks for it."""
         if opened.is_incomplete:
             self._incomplete[opened.instance] = opened
-        else:
+        elif self._incomplete:
             self._incomplete.pop(opened.instance, None)
 
     def forget(self, instance: InstanceId) -> None:

@@ -24,6 +24,10 @@ class Deadlines:
         """When the first may run out."""
         return self._heap[0][0] if self._heap else None
 
+    def are_due(self, now_ms: int) -> bool:
+        """Whether the first may run out now."""
+        return bool(self._heap) and self._heap[0][0] <= now_ms
+
     def arm(self, opened: OpenInstance) -> None:
         """Have the instance's deadline looked at."""
         deadline_ms = opened.deadline_ms

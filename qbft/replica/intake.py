@@ -11,7 +11,7 @@ wastes more than a small share of the processor has to wait, however idle this n
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -96,6 +96,7 @@ class Intake:
     ) -> None:
         self._bites = bites or Bites()
         self._turn_work_max = turn_work_max
+        self._share = turn_work_max // 2
         self._waiting_max = waiting_max
         self._waste_max = waste_max
         self._waste_per_ms = waste_per_ms
@@ -103,7 +104,7 @@ class Intake:
         self._paused: dict[int, int] = {}
         self._queues: dict[int, deque[tuple[Load, Iterator[int]]]] = {}
         self._waiting: dict[int, Load] = {}
-        self._spent: Counter[int] = Counter()
+        self._spent: dict[int, int] = {}
         self._done = 0
 
     def waiting(self, peer: int) -> Load:
@@ -118,7 +119,8 @@ class Intake:
     @property
     def has_more(self) -> bool:
         """Whether something is unfinished, and may go on now."""
-        return any(peer not in self._paused for peer in self._queues)
+        queues, paused = self._queues, self._paused
+        return bool(queues) and (not paused or any(peer not in paused for peer in queues))
 
     def takes_from(self, peer: int, now_ms: int) -> bool:
         """Whether more of a peer should be read: what waits unread costs nothing."""
@@ -143,20 +145,37 @@ class Intake:
         It goes on until it is done, or the peer has had its share of the turn. The frame that is
         being taken in does not count as waiting.
         """
-        queue = self._queues.setdefault(peer, deque())
-        load = Load.of_frame(frame) if queue else _NOTHING
-        if queue and not self._has_room(peer, load):
-            return False
-        self._push(peer, load, parts)
-        share = self._turn_work_max // 2
-        while (
-            queue
-            and not self.is_saturated
-            and self._spent[peer] < share
-            and peer not in self._paused
-        ):
+        if peer not in self._queues:
+            self._begin(peer, parts)
+        else:
+            load = Load.of_frame(frame)
+            if not self._has_room(peer, load):
+                return False
+            self._push(peer, load, parts)
+        while peer in self._queues and self._has_share(peer):
             self._advance(peer)
         return True
+
+    def _begin(self, peer: int, parts: Iterator[int]) -> None:
+        """Take in a frame of a peer of which nothing waits; what is too much now waits, first."""
+        while self._has_share(peer):
+            cost = next(parts, None)
+            if cost is None:
+                return
+            self._spend(peer, cost)
+        self._queues.setdefault(peer, deque()).appendleft((_NOTHING, parts))
+
+    def _has_share(self, peer: int) -> bool:
+        """Whether this turn can take in more, and more of this peer."""
+        return (
+            self._done < self._turn_work_max
+            and self._spent.get(peer, 0) < self._share
+            and peer not in self._paused
+        )
+
+    def _spend(self, peer: int, cost: int) -> None:
+        self._done += cost
+        self._spent[peer] = self._spent.get(peer, 0) + cost
 
     def note_waste(self, peer: int, work: int, now_ms: int) -> None:
         """Hold work that came to nothing against a peer; above its share it has to wait."""
@@ -175,13 +194,14 @@ class Intake:
 
     def go_on(self, now_ms: int) -> None:
         """Go on with what is unfinished, each peer in its turn, until the turn has done enough."""
-        for peer in [peer for peer, until_ms in self._paused.items() if until_ms <= now_ms]:
-            del self._paused[peer]
-        while not self.is_saturated:
+        if self._paused:
+            for peer in [peer for peer, until_ms in self._paused.items() if until_ms <= now_ms]:
+                del self._paused[peer]
+        while self._queues and not self.is_saturated:
             ready = [peer for peer in self._queues if peer not in self._paused]
             if not ready:
                 return
-            self._advance(min(ready, key=lambda peer: (self._spent[peer], peer)))
+            self._advance(min(ready, key=lambda peer: (self._spent.get(peer, 0), peer)))
 
     def end_turn(self) -> None:
         """Let the next turn begin."""
@@ -211,8 +231,7 @@ class Intake:
         load, parts = queue[0]
         cost = next(parts, None)
         if cost is not None:
-            self._done += cost
-            self._spent[peer] += cost
+            self._spend(peer, cost)
             return
         queue.popleft()
         if not queue:

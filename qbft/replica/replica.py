@@ -552,8 +552,10 @@ class Replica:
     @property
     def linger_ms(self) -> int:
         """Wait a moment when many instances are open: they share commit, signature and frames."""
-        limits = self._limits
-        return min(limits.linger_ms_max, len(self._open) // limits.linger_instances)
+        limits, count = self._limits, len(self._open)
+        if count < limits.linger_instances:
+            return 0
+        return min(limits.linger_ms_max, count // limits.linger_instances)
 
     def link_up(self, peer: int, now_ms: int) -> None:
         """Begin anew with a peer that may have missed anything: votes, decisions, its feed."""
@@ -923,12 +925,25 @@ class Replica:
             self._next_tick_ms if ticks else None,
             self._intake.resumes_ms,
         )
-        return min([ms for ms in due if ms is not None], default=None)
+        first_ms: int | None = None
+        for ms in due:
+            if ms is not None and (first_ms is None or ms < first_ms):
+                first_ms = ms
+        return first_ms
 
     def run_due(self, now_ms: int) -> None:
         """Go on with what was left over; then timers, always, and the tick of re-sending."""
         self._now_ms = now_ms
         self._intake.go_on(now_ms)
+        if self._deadlines.are_due(now_ms):
+            self._run_timers(now_ms)
+        self._aftermath.run_due(now_ms)
+        if now_ms >= self._next_tick_ms:
+            self._next_tick_ms = now_ms + self._limits.resend_ms
+            self._tick(now_ms)
+
+    def _run_timers(self, now_ms: int) -> None:
+        """Let round timers run out, so many in a turn."""
         for opened in self._deadlines.run_out(now_ms, self._limits.turn_timers_max):
             if self._let_go.has(opened.instance):
                 self._give_up(opened)
@@ -938,13 +953,8 @@ class Replica:
             self._touch(opened)
             self._asking.for_progress(opened)
             self._relay.begin(opened)
-        left_ms = self._deadlines.next_ms
-        if left_ms is not None and left_ms <= now_ms:
+        if self._deadlines.are_due(now_ms):
             self.bites.note(Bound.TURN_TIMERS_MAX)
-        self._aftermath.run_due(now_ms)
-        if now_ms >= self._next_tick_ms:
-            self._next_tick_ms = now_ms + self._limits.resend_ms
-            self._tick(now_ms)
 
     def _tick(self, now_ms: int) -> None:
         """Send again what was not acknowledged, and ask again for what did not come."""
@@ -982,10 +992,12 @@ class Replica:
         for opened in spoken:
             if opened.instance in self._open:
                 self._resender.update(opened)
-        turn = Turn(records, [(None, frame) for frame in frames], self._work)
-        turn.frames.extend(self._outbox.seal())
-        for peer, frame in turn.frames:
+        outgoing: list[tuple[int | None, Frame]] = [(None, frame) for frame in frames]
+        if self._outbox:
+            outgoing += self._outbox.seal()
+        for peer, frame in outgoing:
             self.tally.send(frame, len(self._peers) if peer is None else 1)
+        turn = Turn(records, outgoing, self._work)
         self._work = []
         self._intake.end_turn()
         return turn

@@ -80,7 +80,7 @@ class ValueChecks:
     @property
     def pending(self) -> bool:
         """Whether something waits that is not being asked about."""
-        return any(digest not in self._asked for digest in self._room.digests())
+        return bool(self._room) and any(d not in self._asked for d in self._room.digests())
 
 
 def _is_prepared(message: Message, quorum: int) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Any
 
 from qbft.sim.clock import VirtualClockLoop
@@ -26,17 +26,19 @@ class Agenda:
         """Enter an event; one that would lie in the past happens now."""
         self._number += 1
         time_ms = max(time_ms, self.now_ms)
-        heapq.heappush(self._heap, (time_ms, self._number, event, arguments))
+        heappush(self._heap, (time_ms, self._number, event, arguments))
 
     def after(self, delay_ms: int, event: Callable[..., None], *arguments: Any) -> None:
         """Enter an event so many milliseconds from now."""
-        self.at(self.now_ms + delay_ms, event, *arguments)
+        self._number += 1
+        time_ms = self.now_ms + max(0, delay_ms)
+        heappush(self._heap, (time_ms, self._number, event, arguments))
 
     def run_until(self, time_ms: int) -> None:
         """Let everything happen up to a time, or until someone says `stop`."""
         heap = self._heap
         while heap and heap[0][0] <= time_ms:
-            due_ms, _, event, arguments = heapq.heappop(heap)
+            due_ms, _, event, arguments = heappop(heap)
             if due_ms != self.now_ms:
                 self._set(due_ms)
             event(*arguments)

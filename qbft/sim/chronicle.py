@@ -98,7 +98,8 @@ class Chronicle:
 
     def tell(self, kind: str, place: int, peer: int | None = None, text: str = "") -> None:
         """Note that something happened at a place."""
-        self._add(Event(self._agenda.now_ms, kind, place, peer, text))
+        if self._story is not None:
+            self._story.append(Event(self._agenda.now_ms, kind, place, peer, text))
         self.trace(kind, place, peer, text)
 
     def trace(self, *happened: object) -> None:
@@ -115,12 +116,16 @@ class Chronicle:
             parts += [f"certificate of {c.instance}" for c in frame.certificates]
             parts += [f"value for {p.instance}" for p in frame.proposals]
             text = "; ".join(parts)
-            self._add(Event(self._agenda.now_ms, "sends", source, to, text, votes, delay_ms))
+            self._story.append(
+                Event(self._agenda.now_ms, "sends", source, to, text, votes, delay_ms)
+            )
 
     def decides(self, place: int, instance: InstanceId, decision: Decision) -> None:
         """Note a decision that is durable."""
+        if self._story is None:
+            return
         digest = decision.certificate.value
-        self._add(
+        self._story.append(
             Event(
                 self._agenda.now_ms,
                 "decides",
@@ -156,8 +161,4 @@ class Chronicle:
             )
         elif isinstance(what, StartTimer):
             event = replace(event, kind="timer starts", deadline_ms=opened.deadline_ms)
-        self._add(event)
-
-    def _add(self, event: Event) -> None:
-        if self._story is not None:
-            self._story.append(event)
+        self._story.append(event)

@@ -78,12 +78,13 @@ class WatchedReplica(Replica):
         """Whether any instance is open."""
         return bool(self._open)
 
-    def loads(self) -> list[tuple[int, int, int]]:
-        """(peer, votes, bytes) of what peers sent: votes that wait, bytes in open instances."""
-        peers = self._peers.values()
-        if not self._held and not any(peer.account.spent for peer in peers):
-            return []
-        return [(p.index, self._held.count_of(p.index), p.account.spent) for p in peers]
+    def overloaded_by(self, votes_max: int, bytes_max: int) -> tuple[int, int, int] | None:
+        """(peer, votes, bytes) of a peer of whose votes more wait, or more is kept, than may."""
+        count_of = self._held.count_of
+        for index, account in self._accounts.items():
+            if not 0 <= account.spent <= bytes_max or count_of(index) > votes_max:
+                return index, count_of(index), account.spent
+        return None
 
     def _make(self, instance: InstanceId) -> OpenInstance:
         opened = super()._make(instance)
@@ -351,15 +352,18 @@ class Node:
 
     def _observe(self, records: Sequence[Record]) -> None:
         """Show the oracle what has become durable at once: votes, then what follows from them."""
-        for record in sorted(records, key=lambda record: isinstance(record, DecisionRecord)):
+        decisions: list[Decision] = []
+        for record in records:
             if isinstance(record, VoteRecord):
                 self._world.voted(self, record.vote)
             elif isinstance(record, DecisionRecord):
-                self._world.concluded(self, record.decision)
+                decisions.append(record.decision)
             elif isinstance(record, EvidenceRecord):
                 self._world.accused(self, record.evidence)
             elif isinstance(record, QuarantineRecord) and self._world.is_correct(self):
                 raise Violation(f"I11: node {self.place} met a bug of its engine: {record.reason}")
+        for decision in decisions:
+            self._world.concluded(self, decision)
 
 
 def _look_at(deciding: asyncio.Future[Decision]) -> None:

@@ -337,15 +337,15 @@ class World:
     def gate(self, node: Node, frame: Frame) -> Frame:
         """Let a liar's frame through the gate of the wire, which drops what is misshapen."""
         nodes, quorum = self.plan.nodes, self._definition.quorum
-        return replace(
-            frame,
-            votes=tuple(
-                v
-                for v in frame.votes
-                if v.source == node.validator and check_shape(v, nodes, quorum) is None
-            ),
-            relayed=tuple(v for v in frame.relayed if check_shape(v, nodes, quorum) is None),
+        votes = tuple(
+            v
+            for v in frame.votes
+            if v.source == node.validator and check_shape(v, nodes, quorum) is None
         )
+        relayed = tuple(v for v in frame.relayed if check_shape(v, nodes, quorum) is None)
+        if len(votes) == len(frame.votes) and len(relayed) == len(frame.relayed):
+            return frame
+        return replace(frame, votes=votes, relayed=relayed)
 
     def voted(self, node: Node, vote: Message) -> None:
         """Note a vote that is durable."""
@@ -395,11 +395,13 @@ class World:
                 or max(opened.values(), default=0) > self._of_one_max
             ):
                 raise Violation(f"I10: node {node.place} has {own} own instances and {opened}")
-        for peer, held, spent in replica.loads():
-            if held > limits.held_votes_per_peer_max:
-                raise Violation(f"I10: node {node.place} holds {held} votes of {peer}")
-            if spent > limits.kept_bytes_per_peer_max or (spent and not replica.has_open):
-                raise Violation(f"I10: node {node.place} keeps {spent} bytes of {peer}'s")
+        kept_bytes_max = limits.kept_bytes_per_peer_max if replica.has_open else 0
+        over = replica.overloaded_by(limits.held_votes_per_peer_max, kept_bytes_max)
+        if over is not None:
+            peer, held, spent = over
+            raise Violation(
+                f"I10: node {node.place} keeps {spent} bytes and holds {held} votes of {peer}"
+            )
         if replica.is_voting or not self.plan.journal or not self._is_honest(node):
             return
         status = replica.status()

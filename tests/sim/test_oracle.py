@@ -21,7 +21,7 @@ from qbft.replica.held import HeldVotes
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.replica import Replica
 from qbft.sim.network import Network
-from qbft.sim.node import Node, WatchedReplica
+from qbft.sim.node import Node
 from qbft.sim.oracle import Oracle, Violation
 from qbft.sim.plan import Crash, Cut, DiskLost, Liar, Partition
 from qbft.sim.world import World
@@ -248,15 +248,32 @@ def test_a_run_that_does_not_end_is_seen(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_queue_without_bound_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """I10: looked at after every turn, so that one turn beyond the bounds is enough."""
-    loads, looks = WatchedReplica.loads, 0
+    count_of, looks = HeldVotes.count_of, 0
 
-    def swollen_once(replica: WatchedReplica) -> list[tuple[int, int, int]]:
+    def swollen_once(held: HeldVotes, sender: int) -> int:
         nonlocal looks
         looks += 1
-        return [(1, 1_000_000, 0)] if looks == 7 else loads(replica)
+        return 1_000_000 if looks == 7 else count_of(held, sender)
 
-    monkeypatch.setattr(WatchedReplica, "loads", swollen_once)
+    monkeypatch.setattr(HeldVotes, "count_of", swollen_once)
     with pytest.raises(Violation, match=r"^I10:"):
+        World(CALM).run()
+
+
+@pytest.mark.parametrize("spent", [1, -1])
+def test_what_is_kept_of_no_open_instance_is_seen(
+    spent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I10: when everything is decided, nothing of what peers sent is kept, and none is owed it."""
+    turn_done = Replica.turn_done
+
+    def leaky(replica: Replica, now_ms: int) -> None:
+        turn_done(replica, now_ms)
+        if not replica._open:
+            next(iter(replica._accounts.values())).spent = spent
+
+    monkeypatch.setattr(Replica, "turn_done", leaky)
+    with pytest.raises(Violation, match=r"^I10: node \d keeps"):
         World(CALM).run()
 
 
