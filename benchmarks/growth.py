@@ -31,6 +31,12 @@ from side_by_side.processes import INTERRUPTED, resident_bytes
 from qbft.errors import QbftError, first_of
 
 NODES = 4
+ONE_APPLICATION = {
+    "QBFT_LIMITS__CLIENT_SHARE_PERCENT_MAX": "100",
+    "QBFT_LIMITS__OPENINGS_AT_ONCE_MAX": "1000000",
+}
+"""All instances are opened by one client, over several connections that do not compete."""
+
 IN_FLIGHT = {"nodes": 64, "values": 16, "length": 256}
 WHOLE_RUN_SECONDS_MAX = 86_400.0
 LOOKS = 20
@@ -87,9 +93,11 @@ class Look:
 async def _under_load(
     size: int, arguments: argparse.Namespace, *, nodes: int, in_flight: int, value_bytes: int
 ) -> Row:
-    variant = STREAM if arguments.what == "open" else UNARY
+    is_open = arguments.what == "open"
+    variant = STREAM if is_open else UNARY
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
-        async with Ours(nodes, stream=True).run(Path(directory)) as running:
+        ours = Ours(nodes, stream=True, environment=ONE_APPLICATION if is_open else {})
+        async with ours.run(Path(directory)) as running:
             stretch = await measure(
                 running,
                 variant,

@@ -59,9 +59,21 @@ EVERYTHING_BUT_ADMIN = Permissions(EVERY_TOPIC, EVERY_TOPIC)
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """Somebody who is let in: who that is, and what it may do.
+
+    `name` is None where nobody is asked who it is and it has shown no certificate either.
+    """
+
+    name: str | None
+    permissions: Permissions
+
+
+@dataclass(frozen=True, slots=True)
 class _Grant:
     """What somebody with this token, and this name, may do; None where it is not asked for."""
 
+    name: str
     token_sha256: bytes | None
     common_name: str | None
     permissions: Permissions
@@ -84,8 +96,13 @@ class Gate:
 
     def __init__(self, settings: ClientSettings) -> None:
         self._grants = [
-            _Grant(_sha256(token.get_secret_value().encode()), None, EVERYTHING_BUT_ADMIN)
-            for token in settings.tokens
+            _Grant(
+                f"token {number}",
+                _sha256(token.get_secret_value().encode()),
+                None,
+                EVERYTHING_BUT_ADMIN,
+            )
+            for number, token in enumerate(settings.tokens)
         ]
         self._grants += [_grant(entry) for entry in settings.grants]
 
@@ -98,15 +115,27 @@ class Gate:
         """Whether the operator asks nobody who it is, but perhaps for a certificate."""
         return not self._grants
 
+    def known(self, token: bytes | None, common_name: str | None = None) -> Known | None:
+        """Who somebody is that shows these; None: it is nobody that is let in.
+
+        Whoever has several grants goes by the first.
+        """
+        if self.is_open:
+            name = None if common_name is None else f"certificate {common_name}"
+            return Known(name, EVERYTHING_BUT_ADMIN)
+        shown = _sha256(token or b"")
+        held = [grant for grant in self._grants if grant.is_for(shown, common_name)]
+        if not held:
+            return None
+        allowed = (grant.permissions for grant in held)
+        return Known(held[0].name, functools.reduce(Permissions.joined, allowed))
+
     def permissions(
         self, token: bytes | None, common_name: str | None = None
     ) -> Permissions | None:
         """What somebody may do who shows these; None: it is nobody that is let in."""
-        if self.is_open:
-            return EVERYTHING_BUT_ADMIN
-        shown = _sha256(token or b"")
-        held = [grant.permissions for grant in self._grants if grant.is_for(shown, common_name)]
-        return functools.reduce(Permissions.joined, held) if held else None
+        known = self.known(token, common_name)
+        return None if known is None else known.permissions
 
 
 def bearer_token(authorization: str | bytes) -> bytes | None:
@@ -135,7 +164,7 @@ def _grant(entry: GrantSettings) -> _Grant:
     elif entry.token_file is not None:
         digest = _sha256(_read_token(entry.token_file))
     permissions = Permissions(entry.propose, entry.read, entry.admin)
-    return _Grant(digest, entry.common_name, permissions)
+    return _Grant(f"grant {entry.name}", digest, entry.common_name, permissions)
 
 
 def _read_token(path: Path) -> bytes:

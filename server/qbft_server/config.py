@@ -199,6 +199,14 @@ class LimitSettings(Table):
     """Proposals of all clients that wait for their decisions; above it RESOURCE_EXHAUSTED."""
     proposal_bytes_in_flight_max: int = Field(default=128 << 20, ge=1 << 10, le=64 << 30)
     """The bytes of their values, likewise."""
+    client_share_percent_max: int = Field(default=50, ge=1, le=100)
+    """What one client may have of the three above, of calls, watches, streams, ordered topics and
+    unread replies: so many percent of what it has and nobody else does. By 50 one client alone has
+    half of all there is, and two greedy ones a third each; by 100 it may take everything
+    (docs/OPERATIONS.md#clients)."""
+    openings_at_once_max: int = Field(default=512, ge=1, le=1_000_000)
+    """Instances that clients who compete have opened and that are not decided yet, shared out
+    equally; to open further ones they wait for their turn."""
     peer_queue_frames_max: int = Field(default=4_096, ge=16, le=1_000_000)
     """Frames that wait for a slow peer; above it they are dropped, and what matters is sent
     again."""

@@ -58,7 +58,10 @@ async def test_proposals_are_decided_and_proven(tmp_path: Path) -> None:
 
 async def test_without_a_quorum_nothing_is_decided(tmp_path: Path) -> None:
     """SCENARIOS G4, G6, G7, G8, G9, G12, G15: conflict, deadline, read, limit; then the quorum."""
-    limit = {"QBFT_LIMITS__PROPOSALS_IN_FLIGHT_MAX": "2"}
+    limit = {
+        "QBFT_LIMITS__PROPOSALS_IN_FLIGHT_MAX": "2",
+        "QBFT_LIMITS__CLIENT_SHARE_PERCENT_MAX": "100",
+    }
     async with running_cluster(tmp_path, limit) as cluster, stub_of(cluster, 0) as node:
         await cluster.kill(2)
         await cluster.kill(3)

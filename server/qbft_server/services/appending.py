@@ -51,14 +51,14 @@ def check_author(cluster: Cluster, topic: str, entry: Entry) -> None:
     """See that the topic takes what this author appends.
 
     Raises:
-        Refusal: it does not.
+        UnauthorisedProposal: it does not.
     """
     policy = cluster.policy(topic)
     is_ours = not policy.proposers or entry.author in policy.proposers
     if not is_ours or (
         entry.author and not is_entry_genuine(entry, cluster.roster.cluster_id, topic)
     ):
-        raise refusal_of(UnauthorisedProposal())
+        raise UnauthorisedProposal
 
 
 def check_ordered(cluster: Cluster, topic: str, *, appends: bool) -> None:

@@ -30,10 +30,9 @@ from qbft.wire.evidence import fill_evidence
 from qbft.wire.v1 import capture_pb2, inspection_pb2, messages_pb2
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft.wire.v1.decision_pb2_grpc import DecisionServiceServicer
-from qbft_server.access import Gate, Permissions
-from qbft_server.bounds import NodeBound
+from qbft_server.access import Gate
 from qbft_server.parts import NodeParts
-from qbft_server.services.admission import Context, admitted
+from qbft_server.services.admission import Caller, Context, admitted
 from qbft_server.services.appending import (
     check_author,
     check_ordered,
@@ -41,9 +40,10 @@ from qbft_server.services.appending import (
     refusal_of_append,
     reply_of,
 )
+from qbft_server.services.budgets import Budgets
+from qbft_server.services.own_instances import OwnInstances
 from qbft_server.services.refusal import Refusal, denied, full, invalid, refusal_of
 from qbft_server.services.replies import Replies
-from qbft_server.services.unread import Unread
 from qbft_server.store.decisions import DecisionsError
 from qbft_server.telemetry.inspection import inspect
 from qbft_server.version import VERSION
@@ -58,15 +58,8 @@ LIST_STEP_DECISIONS = 8
 LIST_EVIDENCE_MAX = 256
 """One page of evidence."""
 
-WATCHES_MAX = 256
-"""Watches of all clients together."""
-
-PROPOSE_STREAMS_MAX = 256
-"""Streams of proposals of all clients together."""
-
 CURSOR_BYTES = 24
 RETRY_MS = 100
-WATCH_RETRY_MS = 5_000
 
 Reply = TypeVar("Reply", bound=Message)
 
@@ -89,7 +82,8 @@ class DecisionService(DecisionServiceServicer):
         self._metrics = parts.metrics
         self._traces = parts.traces
         self.gate = Gate(parts.config.clients)
-        self._unread = Unread(parts.metrics.clients, parts.metrics.bites)
+        self._budgets = Budgets(parts.config.limits, parts.metrics.clients, parts.metrics.bites)
+        self._own = OwnInstances(self._hand_over, self._is_open, self._budgets)
         self.accepting = True
 
     # --- proposing --------------------------------------------------------------------------------
@@ -100,7 +94,7 @@ class DecisionService(DecisionServiceServicer):
         """Have a value decided, and wait for the decision, whosever value it is."""
         async with self._call("Propose", context) as client:
             decision = await self._propose(request.proposal, client)
-            reply = self._charged(_decided(decision), context)
+            reply = self._charged(_decided(decision), client)
             if reply is None:
                 raise _unread_full()
             return reply
@@ -116,21 +110,19 @@ class DecisionService(DecisionServiceServicer):
         what was decided.
         """
         replies = Replies(self._metrics.bites)
-        async with (
-            self._call("ProposeStream", context) as client,
-            self._stream_place(),
-            asyncio.TaskGroup() as tasks,
-        ):
-            tasks.create_task(self._propose_all(requests, replies, client))
-            while (outcome := await replies.take()) is not None:
-                await self._write(_reply(*outcome), context)
-                replies.written(outcome)
+        async with self._call("ProposeStream", context) as client:
+            with self._budgets.shares.place(client.name, self._budgets.streams):
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._propose_all(requests, replies, client))
+                    while (outcome := await replies.take()) is not None:
+                        await self._write(_reply(*outcome), client)
+                        replies.written(outcome)
 
     async def _propose_all(
         self,
         requests: AsyncIterator[pb.ProposeStreamRequest],
         replies: Replies,
-        client: Permissions,
+        client: Caller,
     ) -> None:
         """Propose what a stream asks for, and end its replies, which have one writer."""
         async with asyncio.TaskGroup() as tasks:
@@ -140,7 +132,7 @@ class DecisionService(DecisionServiceServicer):
         replies.end()
 
     async def _propose_one(
-        self, request: pb.ProposeStreamRequest, replies: Replies, client: Permissions
+        self, request: pb.ProposeStreamRequest, replies: Replies, client: Caller
     ) -> None:
         outcome: Decision | Refusal
         try:
@@ -151,27 +143,34 @@ class DecisionService(DecisionServiceServicer):
         replies.put((request.id, outcome))
         self._metrics.call_ended("ProposeStream item", code.name)
 
-    async def _propose(self, message: messages_pb2.Proposal, client: Permissions) -> Decision:
+    async def _propose(self, message: messages_pb2.Proposal, client: Caller) -> Decision:
         """Check a proposal, hand it to the replica, and wait."""
         proposal = self._read_proposal(message)
-        if not client.may_propose(proposal.instance.topic):
+        if not client.permissions.may_propose(proposal.instance.topic):
             raise denied()
         check_ordered(self._cluster, proposal.instance.topic, appends=False)
-        with self._flight(len(proposal.value)):
+        with self._flight(client, len(proposal.value)):
             began = time.perf_counter()
             try:
-                deciding = self._replica.propose(proposal, now_ms())
-                self._driver.wake()
-                if self._traces is not None:
-                    self._traces.join(proposal.instance)
-                decision = await deciding
+                with self._budgets.wasted.checking(client.name, len(proposal.value)):
+                    decision = await self._own.propose(client.name, proposal)
             except QbftError as error:
                 raise refusal_of(error) from error
             self._metrics.propose_seconds.add(time.perf_counter() - began)
         return decision
 
-    @contextlib.contextmanager
-    def _flight(self, size: int) -> Iterator[None]:
+    def _hand_over(self, proposal: Proposal) -> asyncio.Future[Decision]:
+        """Let the replica have a value decided."""
+        deciding = self._replica.propose(proposal, now_ms())
+        self._driver.wake()
+        if self._traces is not None:
+            self._traces.join(proposal.instance)
+        return deciding
+
+    def _is_open(self, instance: InstanceId) -> bool:
+        return self._replica.is_open(instance)
+
+    def _flight(self, client: Caller, size: int) -> contextlib.AbstractContextManager[None]:
         """Take a place among the values that wait for a decision.
 
         Raises:
@@ -183,21 +182,7 @@ class DecisionService(DecisionServiceServicer):
             raise Refusal(
                 grpc.StatusCode.UNAVAILABLE, "this node does not vote now; ask another node"
             )
-        limits = self._config.limits
-        load, bites = self._metrics.clients, self._metrics.bites
-        if load.proposals >= limits.proposals_in_flight_max:
-            bites.note(NodeBound.PROPOSALS_IN_FLIGHT_MAX)
-            raise full(f"{limits.proposals_in_flight_max} proposals are in flight here", RETRY_MS)
-        if load.proposals and load.proposal_bytes + size > limits.proposal_bytes_in_flight_max:
-            bites.note(NodeBound.PROPOSAL_BYTES_IN_FLIGHT_MAX)
-            raise full(f"{load.proposal_bytes} bytes of values are in flight here", RETRY_MS)
-        load.proposals += 1
-        load.proposal_bytes += size
-        try:
-            yield
-        finally:
-            load.proposals -= 1
-            load.proposal_bytes -= size
+        return self._budgets.flight(client.name, size)
 
     def _read_proposal(self, message: messages_pb2.Proposal) -> Proposal:
         instance = _read_topic(message.instance.topic, message.instance.height)
@@ -218,20 +203,21 @@ class DecisionService(DecisionServiceServicer):
         """Put an entry at the next free position of an ordered topic, and wait until it stands."""
         async with self._call("Append", context) as client:
             appended = await self._append(request, client)
-            reply = self._charged(reply_of(appended), context)
+            reply = self._charged(reply_of(appended), client)
             if reply is None:
                 raise _unread_full()
             return reply
 
-    async def _append(self, request: pb.AppendRequest, client: Permissions) -> Appended:
+    async def _append(self, request: pb.AppendRequest, client: Caller) -> Appended:
         topic = _read_topic(request.topic, 0).topic
         entry = read_entry(request.entry, self._config.limits.value_bytes_max)
-        if not client.may_propose(topic):
+        if not client.permissions.may_propose(topic):
             raise denied()
         check_ordered(self._cluster, topic, appends=True)
-        check_author(self._cluster, topic, entry)
-        with self._flight(len(entry.value)):
+        with self._flight(client, len(entry.value)), self._budgets.appending(client.name, topic):
             try:
+                with self._budgets.wasted.checking(client.name, len(entry.value)):
+                    check_author(self._cluster, topic, entry)
                 return await self._parts.appends.append(topic, entry)
             except DecisionsError:
                 raise
@@ -244,7 +230,7 @@ class DecisionService(DecisionServiceServicer):
         """Say where the next entry of a topic would stand, as far as this node knows."""
         async with self._call("GetNextHeight", context) as client:
             topic = _read_topic(request.topic, 0).topic
-            if not client.may_read(topic) and not client.may_propose(topic):
+            if not client.permissions.may_read(topic) and not client.permissions.may_propose(topic):
                 raise denied()
             check_ordered(self._cluster, topic, appends=True)
             try:
@@ -263,7 +249,7 @@ class DecisionService(DecisionServiceServicer):
         """Read one instance: decided, undecided here, unknown, or not kept any more (G8, G9)."""
         async with self._call("GetDecision", context) as client:
             instance = _readable(client, request.instance.topic, request.instance.height)
-            reply = self._charged(self._read(instance), context)
+            reply = self._charged(self._read(instance), client)
             if reply is None:
                 raise _unread_full()
             return reply
@@ -291,7 +277,7 @@ class DecisionService(DecisionServiceServicer):
         """Read a topic's decisions by height, a page at a time; gaps are not hidden."""
         async with self._call("ListDecisions", context) as client:
             start = _readable(client, request.topic, request.from_height)
-            reply = self._charged(await self._list(start, request.limit), context)
+            reply = self._charged(await self._list(start, request.limit), client)
             if reply is None:
                 raise _unread_full()
             return reply
@@ -325,14 +311,14 @@ class DecisionService(DecisionServiceServicer):
         """
         async with self._call("Watch", context) as client:
             start = _readable(client, request.topic, request.from_height)
-            async with self._watch_place():
+            with self._watch_place(client):
                 for height in range(start.height, HEIGHT_MAX + 1):
                     instance = InstanceId(start.topic, height)
                     try:
                         decision = await self._store.wait_for(instance)
                     except BelowLowWaterMark as error:
                         raise refusal_of(error) from error
-                    await self._write(decision_to_pb(decision), context)
+                    await self._write(decision_to_pb(decision), client)
 
     async def WatchAll(  # noqa: N802
         self, request: pb.WatchAllRequest, context: Context
@@ -343,15 +329,16 @@ class DecisionService(DecisionServiceServicer):
         should come next may have been deleted. Topics that the client may not read are left out.
         """
         async with self._call("WatchAll", context) as client:
-            if not client.read:
+            if not client.permissions.read:
                 raise denied()
             following = contextlib.aclosing(self._follow(request.cursor, client))
-            async with self._watch_place(), following as replies:
-                async for reply in replies:
-                    await self._write(reply, context)
+            async with following as replies:
+                with self._watch_place(client):
+                    async for reply in replies:
+                        await self._write(reply, client)
 
     async def _follow(
-        self, cursor: bytes, client: Permissions
+        self, cursor: bytes, client: Caller
     ) -> AsyncGenerator[pb.WatchAllReply, None]:
         """Give what this client may read, as it comes."""
         position = self._read_cursor(cursor)
@@ -361,7 +348,11 @@ class DecisionService(DecisionServiceServicer):
             end = self._store.end
             entries = self._store.feed(position, LIST_DECISIONS_MAX)
             for position, instance in entries:
-                decision = self._store.get(instance) if client.may_read(instance.topic) else None
+                decision = (
+                    self._store.get(instance)
+                    if client.permissions.may_read(instance.topic)
+                    else None
+                )
                 if decision is not None:
                     yield pb.WatchAllReply(
                         decision=decision_to_pb(decision),
@@ -395,29 +386,9 @@ class DecisionService(DecisionServiceServicer):
             raise Refusal(grpc.StatusCode.OUT_OF_RANGE, "the cursor is beyond the last decision")
         return position
 
-    @contextlib.asynccontextmanager
-    async def _watch_place(self) -> AsyncIterator[None]:
+    def _watch_place(self, client: Caller) -> contextlib.AbstractContextManager[None]:
         """Take one of the places for watches: so many at a time."""
-        if self._metrics.clients.watches >= WATCHES_MAX:
-            self._metrics.bites.note(NodeBound.WATCHES_MAX)
-            raise full(f"{WATCHES_MAX} watches are open here", WATCH_RETRY_MS)
-        self._metrics.clients.watches += 1
-        try:
-            yield
-        finally:
-            self._metrics.clients.watches -= 1
-
-    @contextlib.asynccontextmanager
-    async def _stream_place(self) -> AsyncIterator[None]:
-        """Take one of the places for streams of proposals."""
-        if self._metrics.clients.propose_streams >= PROPOSE_STREAMS_MAX:
-            self._metrics.bites.note(NodeBound.PROPOSE_STREAMS_MAX)
-            raise full(f"{PROPOSE_STREAMS_MAX} streams of proposals are open here", WATCH_RETRY_MS)
-        self._metrics.clients.propose_streams += 1
-        try:
-            yield
-        finally:
-            self._metrics.clients.propose_streams -= 1
+        return self._budgets.shares.place(client.name, self._budgets.watches)
 
     async def GetStatus(  # noqa: N802
         self,
@@ -442,7 +413,7 @@ class DecisionService(DecisionServiceServicer):
         """Give what was recorded of one instance (`qbft capture`); no value is told."""
         async with self._call("CaptureInstance", context) as client:
             instance = _readable(client, request.instance.topic, request.instance.height)
-            reply = self._charged(await self._capture(instance), context)
+            reply = self._charged(await self._capture(instance), client)
             if reply is None:
                 raise _unread_full()
             return reply
@@ -461,17 +432,21 @@ class DecisionService(DecisionServiceServicer):
         self, request: pb.ListHeightsRequest, context: Context
     ) -> None:
         """Say how far each topic has come that the client may read, some topics at a time."""
-        async with self._call("ListHeights", context) as client, self._watch_place():
-            beside = self._replica.highest_beside_decided()
-            after = ""
-            while found := self._store.highest(after, LIST_DECISIONS_MAX):
-                after = found[-1].topic
-                page = {each.topic: max(each.height, beside.pop(each.topic, 0)) for each in found}
-                await context.write(_heights(client, page))
-            rest = sorted(beside)
-            for start in range(0, len(rest), LIST_DECISIONS_MAX):
-                page = {topic: beside[topic] for topic in rest[start : start + LIST_DECISIONS_MAX]}
-                await context.write(_heights(client, page))
+        async with self._call("ListHeights", context) as client:
+            with self._watch_place(client):
+                for page in self._pages_of_heights():
+                    await context.write(_heights(client, page))
+
+    def _pages_of_heights(self) -> Iterator[dict[str, int]]:
+        """The highest height of each topic, decided or used otherwise, some topics at a time."""
+        beside = self._replica.highest_beside_decided()
+        after = ""
+        while found := self._store.highest(after, LIST_DECISIONS_MAX):
+            after = found[-1].topic
+            yield {each.topic: max(each.height, beside.pop(each.topic, 0)) for each in found}
+        rest = sorted(beside)
+        for start in range(0, len(rest), LIST_DECISIONS_MAX):
+            yield {topic: beside[topic] for topic in rest[start : start + LIST_DECISIONS_MAX]}
 
     def _status(self) -> pb.GetStatusReply:
         status = self._replica.status()
@@ -514,66 +489,66 @@ class DecisionService(DecisionServiceServicer):
         Records of topics that the client may not read are left out.
         """
         async with self._call("ListEvidence", context) as client:
-            if not client.read:
+            if not client.permissions.read:
                 raise denied()
             kept = [
                 evidence
                 for evidence in self._replica.misconduct.evidence
-                if client.may_read(as_instance(evidence.first.instance).topic)
+                if client.permissions.may_read(as_instance(evidence.first.instance).topic)
             ]
             end = request.after + LIST_EVIDENCE_MAX
             reply = pb.ListEvidenceReply(next=end if end < len(kept) else None)
             for evidence in kept[request.after : end]:
                 fill_evidence(reply.evidence.add(), evidence)
-            charged = self._charged(reply, context)
+            charged = self._charged(reply, client)
             if charged is None:
                 raise _unread_full()
             return charged
 
-    def _charged(self, reply: Reply, context: Context) -> Reply | None:
+    def _charged(self, reply: Reply, client: Caller) -> Reply | None:
         """Account for a reply until its call has ended: whoever does not read has it kept here.
 
         None if there is no room: nobody may hold on to it while the refusal is being told, which
         takes as long as the client likes.
         """
-        client, size = context.peer(), reply.ByteSize()
-        if not self._unread.take(client, size):
+        unread, name, size = self._budgets.unread, client.name, reply.ByteSize()
+        if not unread.take(name, size):
             return None
 
         def give_back(_: object) -> None:
-            self._unread.give_back(client, size)
+            unread.give_back(name, size)
 
-        context.add_done_callback(give_back)  # type: ignore[arg-type] # the stubs are wrong here
+        client.context.add_done_callback(give_back)  # type: ignore[arg-type] # the stubs are wrong
         return reply
 
-    async def _write(self, message: Message, context: Context) -> None:
+    async def _write(self, message: Message, client: Caller) -> None:
         """Write one reply of a stream, accounted for until gRPC has taken it."""
-        with self._unread.room(context.peer(), message.ByteSize()) as has_room:
+        with self._budgets.unread.room(client.name, message.ByteSize()) as has_room:
             if not has_room:
                 raise _unread_full()
-            await context.write(message)
+            await client.context.write(message)
 
     # --- what all calls share ---------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _call(self, method: str, context: Context) -> AsyncIterator[Permissions]:
+    async def _call(self, method: str, context: Context) -> AsyncIterator[Caller]:
         """Around every call: who calls, what a refusal becomes, and how it ended."""
         code = grpc.StatusCode.CANCELLED
-        self._metrics.clients.calls += 1
-        try:
-            permissions = admitted(self.gate, context)
-            with self._traced(context):
-                yield permissions
-            code = grpc.StatusCode.OK
-        except Refusal as refusal:
-            code = refusal.code
-            await context.abort(refusal.code, refusal.message, tuple(refusal.trailers))
-        except DecisionsError:  # its words name files of this machine
-            code = grpc.StatusCode.UNAVAILABLE
-            await context.abort(code, "this node cannot read its decisions now; ask another")
-        finally:
-            self._metrics.clients.calls -= 1
-            self._metrics.call_ended(method, code.name)
+        with contextlib.ExitStack() as place:
+            try:
+                client = admitted(self.gate, context)
+                place.enter_context(self._budgets.shares.place(client.name, self._budgets.calls))
+                with self._traced(context):
+                    yield client
+                code = grpc.StatusCode.OK
+            except Refusal as refusal:
+                code = refusal.code
+                await context.abort(refusal.code, refusal.message, tuple(refusal.trailers))
+            except DecisionsError:  # its words name files of this machine
+                code = grpc.StatusCode.UNAVAILABLE
+                await context.abort(code, "this node cannot read its decisions now; ask another")
+            finally:
+                self._metrics.call_ended(method, code.name)
 
     def _traced(self, context: Context) -> contextlib.AbstractContextManager[None]:
         """Let what the call opens be part of its trace, where there are traces."""
@@ -603,19 +578,19 @@ def _reply(request_id: int, outcome: Decision | Refusal) -> pb.ProposeStreamRepl
     return pb.ProposeStreamReply(id=request_id, decision=decision_to_pb(outcome))
 
 
-def _heights(client: Permissions, highest: Mapping[str, int]) -> pb.ListHeightsReply:
+def _heights(client: Caller, highest: Mapping[str, int]) -> pb.ListHeightsReply:
     """Write the topics that a client may read."""
     reply = pb.ListHeightsReply()
     for topic, height in highest.items():
-        if client.may_read(topic):
+        if client.permissions.may_read(topic):
             reply.highest.add(topic=topic, height=height)
     return reply
 
 
-def _readable(client: Permissions, topic: str, height: int) -> InstanceId:
+def _readable(client: Caller, topic: str, height: int) -> InstanceId:
     """Where to read; refused before anything is looked up, so that it tells of nothing."""
     start = _read_topic(topic, height)
-    if not client.may_read(topic):
+    if not client.permissions.may_read(topic):
         raise denied()
     return start
 

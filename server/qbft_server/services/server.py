@@ -22,12 +22,10 @@ from qbft_server.files import client_connections_max
 from qbft_server.identity import TlsIdentity
 from qbft_server.listener_tls import ListenerTls
 from qbft_server.parts import NodeParts
+from qbft_server.services.budgets import CALLS_MAX
 from qbft_server.services.decision import DecisionService
 
 SERVICE = decision_pb2.DESCRIPTOR.services_by_name["DecisionService"].full_name
-CALLS_MAX = 8_192
-"""Calls of all clients together."""
-
 STREAMS_PER_CLIENT_MAX = 2_048
 """Calls on one connection."""
 

@@ -166,6 +166,11 @@ METRICS: tuple[Described, ...] = (
     Described("qbft_client_calls_open", "gauge", "Calls of clients that run."),
     Described("qbft_proposals_in_flight", "gauge", "Proposals of clients that wait for decisions."),
     Described("qbft_proposal_bytes_in_flight", "gauge", "Bytes of the values of these proposals."),
+    Described(
+        "qbft_client_instances_open",
+        "gauge",
+        "Undecided instances that clients opened by proposing, whether or not they still wait.",
+    ),
     Described("qbft_watches", "gauge", "Watches that clients have open."),
     Described("qbft_propose_streams", "gauge", "Streams of proposals that clients have open."),
     Described(

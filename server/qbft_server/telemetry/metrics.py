@@ -139,12 +139,13 @@ class Metrics(Collector):
         yield _one("qbft_propose_seconds", self.propose_seconds)
         yield _one("qbft_timer_late_seconds", self.timer_late_seconds)
         load = self.clients
-        yield _one("qbft_client_calls_open", load.calls)
-        yield _one("qbft_proposals_in_flight", load.proposals)
-        yield _one("qbft_proposal_bytes_in_flight", load.proposal_bytes)
-        yield _one("qbft_watches", load.watches)
-        yield _one("qbft_propose_streams", load.propose_streams)
-        yield _one("qbft_unread_bytes", load.unread_bytes)
+        yield _one("qbft_client_calls_open", load.calls.total)
+        yield _one("qbft_proposals_in_flight", load.proposals.total)
+        yield _one("qbft_proposal_bytes_in_flight", load.proposal_bytes.total)
+        yield _one("qbft_client_instances_open", load.undecided.total)
+        yield _one("qbft_watches", load.watches.total)
+        yield _one("qbft_propose_streams", load.propose_streams.total)
+        yield _one("qbft_unread_bytes", load.unread_bytes.total)
         yield family("qbft_build_info", [((VERSION,), 1)])
 
     def _refused(self) -> Samples:

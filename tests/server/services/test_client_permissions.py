@@ -31,7 +31,7 @@ from qbft.wire.v1 import capture_pb2, decision_pb2, inspection_pb2, messages_pb2
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft.wire.v1.decision_pb2_grpc import DecisionServiceStub
 from qbft_server.access import Gate
-from qbft_server.config import ClientSettings, NodeConfig
+from qbft_server.config import ClientSettings, LimitSettings, NodeConfig
 from qbft_server.identity import load_tls_identity
 from qbft_server.initialise import init_cluster
 from qbft_server.parts import NodeParts
@@ -184,7 +184,7 @@ class Call:
 
 def service(store: Store, replica: Replica) -> DecisionService:
     """A service over these, with nothing behind it."""
-    limits = SimpleNamespace(value_bytes_max=1_000, proposals_in_flight_max=1)
+    limits = LimitSettings(value_bytes_max=1_000)
     parts = SimpleNamespace(
         config=SimpleNamespace(clients=SETTINGS, limits=limits, validator=0),
         cluster=SimpleNamespace(policy=open_to_all),

@@ -20,12 +20,11 @@ from qbft.wire.v1 import decision_pb2 as pb
 from qbft.wire.v1 import messages_pb2
 from qbft_server.config import ClientSettings, LimitSettings
 from qbft_server.parts import NodeParts
+from qbft_server.services.budgets import PROPOSE_STREAMS_MAX, WATCHES_MAX
 from qbft_server.services.decision import (
     LIST_BYTES_MAX,
     LIST_DECISIONS_MAX,
     LIST_STEP_DECISIONS,
-    PROPOSE_STREAMS_MAX,
-    WATCHES_MAX,
     DecisionService,
     _reply,
 )
@@ -35,7 +34,7 @@ from qbft_server.services.replies import (
     STREAM_WAITING_BYTES_MAX,
     Replies,
 )
-from qbft_server.services.unread import UNREAD_BYTES_MAX, UNREAD_BYTES_PER_CLIENT_MAX
+from qbft_server.services.unread import UNREAD_BYTES_MAX
 from qbft_server.store.decisions import DecisionsError
 from qbft_server.telemetry.metrics import Metrics
 
@@ -78,6 +77,14 @@ class Call:
     def __init__(self, client: str = "ipv4:127.0.0.1:1") -> None:
         self.client = client
         self.callbacks: list[Callable[[object], None]] = []
+
+    def invocation_metadata(self) -> tuple[()]:
+        """It shows no token."""
+        return ()
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        """And no certificate."""
+        return {}
 
     def peer(self) -> str:
         """Who calls, by connection."""
@@ -165,14 +172,14 @@ async def unread_of(clients: int) -> int:
     return given
 
 
-@pytest.mark.bites("unread_bytes_max", "unread_bytes_per_client_max")
+@pytest.mark.bites("unread_bytes_max", "client_share_percent_max")
 async def test_replies_that_nobody_reads_are_bounded_together() -> None:
     """Twelve hundred unread replies of 1 MiB took 800 MB of a real node, without any limit.
 
-    One connection takes a part of the room only, whatever it leaves unread.
+    One client takes its share of the room only, whatever it leaves unread.
     """
     assert await unread_of(64) == (UNREAD_BYTES_MAX >> 20) - 1
-    assert await unread_of(1) == (UNREAD_BYTES_PER_CLIENT_MAX >> 20) - 1
+    assert await unread_of(1) == (UNREAD_BYTES_MAX >> 21) - 1
 
 
 async def test_a_watch_that_is_not_read_counts_as_unread() -> None:
@@ -298,7 +305,7 @@ async def test_who_finds_no_place_is_told_so_and_counted(taken: dict[str, int], 
     served = service(Topic())
     metrics = served._metrics
     for slot, count in taken.items():
-        setattr(metrics.clients, slot, count)
+        getattr(metrics.clients, slot).add("others", count)
     given = pb.ProposeRequest(
         proposal=messages_pb2.Proposal(
             instance=messages_pb2.InstanceId(topic="t", height=1), value=b"v"
@@ -313,4 +320,4 @@ async def test_who_finds_no_place_is_told_so_and_counted(taken: dict[str, int], 
         await ask[next(iter(taken))]()
     assert ended.value.args[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert metrics.bites.counts() == {(bound, None): 1}
-    assert metrics.clients.calls == 0
+    assert metrics.clients.calls.total == 0

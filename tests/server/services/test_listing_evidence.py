@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,8 +14,7 @@ from qbft.crypto.evidence import Evidence
 from qbft.crypto.signing import BatchHeader, VoteSignature
 from qbft.wire.evidence import evidence_from_pb
 from qbft.wire.v1 import decision_pb2 as pb
-from qbft_server.access import Permissions
-from qbft_server.config import ClientSettings
+from qbft_server.config import ClientSettings, LimitSettings
 from qbft_server.parts import NodeParts
 from qbft_server.services.decision import LIST_EVIDENCE_MAX, DecisionService
 from qbft_server.telemetry.metrics import Metrics
@@ -36,7 +36,18 @@ class Aborted(Exception):  # noqa: N818 - what happened to a call
 
 
 class Call:
-    """A call that nobody has to be let in for."""
+    """A call; `token` is what it shows, if anything."""
+
+    def __init__(self, token: str | None = None) -> None:
+        self.token = token
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        """What the client sent with it."""
+        return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        """No certificate was shown."""
+        return {}
 
     def peer(self) -> str:
         """Whose connection it is."""
@@ -50,10 +61,16 @@ class Call:
         """As gRPC's own."""
 
 
-def service(kept: list[Evidence]) -> DecisionService:
+def grant(name: str, token: str, **permissions: list[str]) -> dict[str, object]:
+    """What a client with this token may do."""
+    return {"name": name, "token_sha256": sha256(token.encode()).hexdigest(), **permissions}
+
+
+def service(kept: list[Evidence], *grants: dict[str, object]) -> DecisionService:
     """A service of a node that holds these."""
+    clients = ClientSettings.model_validate({"grants": grants})
     parts = SimpleNamespace(
-        config=SimpleNamespace(clients=ClientSettings()),
+        config=SimpleNamespace(clients=clients, limits=LimitSettings()),
         cluster=None,
         replica=SimpleNamespace(misconduct=SimpleNamespace(evidence=kept)),
         driver=None,
@@ -87,15 +104,15 @@ async def test_all_of_it_is_given_page_by_page(count: int) -> None:
     assert (len(beyond.evidence), beyond.HasField("next")) == (0, False)
 
 
-async def test_records_of_topics_that_a_client_may_not_read_are_left_out(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_records_of_topics_that_a_client_may_not_read_are_left_out() -> None:
     """Issue 6, access: a grant by prefix; without any, the call is refused and tells nothing."""
-    granted = Permissions(read=("mine/",))
-    monkeypatch.setattr("qbft_server.services.decision.admitted", lambda *_: granted)
-    holder = service([record(1, "mine/a"), record(2, "theirs/a"), record(3, "mine/b")])
-    reply = await holder.ListEvidence(pb.ListEvidenceRequest(), cast("Any", Call()))
+    reader, proposer = "reader-has-this-token", "proposer-has-this-token"
+    holder = service(
+        [record(1, "mine/a"), record(2, "theirs/a"), record(3, "mine/b")],
+        grant("reader", reader, read=["mine/"]),
+        grant("proposer", proposer, propose=["mine/"]),
+    )
+    reply = await holder.ListEvidence(pb.ListEvidenceRequest(), cast("Any", Call(reader)))
     assert [each.first.vote.instance.height for each in reply.evidence] == [1, 3]
-    granted = Permissions(propose=("mine/",))
     with pytest.raises(Aborted, match="PERMISSION_DENIED"):
-        await holder.ListEvidence(pb.ListEvidenceRequest(), cast("Any", Call()))
+        await holder.ListEvidence(pb.ListEvidenceRequest(), cast("Any", Call(proposer)))

@@ -1,0 +1,64 @@
+"""The instances that clients of this node open: who may have how many, and whose turn it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from qbft.core import InstanceId
+from qbft.crypto.proposal import Proposal
+from qbft.decision import Decision
+from qbft_server.services.budgets import Budgets
+
+
+class OwnInstances:
+    """Proposes for clients.
+
+    An instance counts as its opener's until it is decided, whether or not that client still waits:
+    who hangs up has opened it all the same.
+
+    Args:
+        propose: hands a proposal to the replica.
+        is_open: tells whether an instance is undecided here and known.
+        budgets: what clients may have open.
+    """
+
+    def __init__(
+        self,
+        propose: Callable[[Proposal], asyncio.Future[Decision]],
+        is_open: Callable[[InstanceId], bool],
+        budgets: Budgets,
+    ) -> None:
+        self._propose = propose
+        self._is_open = is_open
+        self._budgets = budgets
+
+    async def propose(self, client: str, proposal: Proposal) -> Decision:
+        """Have a value decided, and wait for the decision.
+
+        Raises:
+            QbftError: what `Replica.propose` raises.
+            Refusal: the client has opened as many as it may.
+        """
+        if self._is_open(proposal.instance):
+            return await self._propose(proposal)
+        with contextlib.ExitStack() as held:
+            held.enter_context(self._budgets.shares.place(client, self._budgets.undecided))
+            turn = await self._budgets.turns.turn(client)
+            held.callback(turn.end)
+            if self._is_open(proposal.instance):  # another was quicker
+                held.close()
+                return await self._propose(proposal)
+            deciding = self._propose(proposal)
+            if deciding.done():
+                return deciding.result()
+            until_decided = held.pop_all()
+
+        def decided(future: asyncio.Future[Decision]) -> None:
+            until_decided.close()
+            if not future.cancelled():
+                future.exception()  # nobody may be left to be told
+
+        deciding.add_done_callback(decided)
+        return await asyncio.shield(deciding)
