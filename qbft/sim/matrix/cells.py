@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import isnan, nan, sqrt
 from statistics import fmean, stdev
 
-from qbft.sim.matrix.running import Outcome, run
+from qbft.sim.matrix.running import END_MS, Outcome, run
 from qbft.sim.matrix.settings import TIMERS, Setting, all_settings
 
 RUNS_COMPARED_MAX = 500
@@ -23,19 +23,27 @@ class Batch:
     first: int
     count: int
     seed: int
+    end_ms: int = END_MS
 
 
 def run_batch(batch: Batch) -> list[Outcome | None]:
     """The outcomes of a batch, in order of the runs' numbers."""
     numbers = range(batch.first, batch.first + batch.count)
-    return [run(batch.setting, number, batch.seed) for number in numbers]
+    return [run(batch.setting, number, batch.seed, batch.end_ms) for number in numbers]
 
 
-def batches(iterations: int, seed: int, batch_max: int = 125) -> Iterator[Batch]:
-    """All work of a matrix of so many runs a cell, cell by cell, in the order of the table."""
-    for setting in all_settings():
+def batches(
+    iterations: int,
+    seed: int,
+    batch_max: int = 125,
+    *,
+    settings: Iterable[Setting] | None = None,
+    end_ms: int = END_MS,
+) -> Iterator[Batch]:
+    """All work of so many runs of each setting, one after the other; None: those of the matrix."""
+    for setting in all_settings() if settings is None else settings:
         for first in range(0, iterations, batch_max):
-            yield Batch(setting, first, min(batch_max, iterations - first), seed)
+            yield Batch(setting, first, min(batch_max, iterations - first), seed, end_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,17 @@ class Figures:
     def undecided_share(self) -> float:
         """Runs that did not decide, of 1."""
         return self.undecided / self.runs
+
+    def as_record(self) -> dict[str, object]:
+        """As plain data for JSON."""
+        return {
+            "runs": self.runs,
+            "undecided": self.undecided,
+            "mean_round": number_or_none(self.mean_round),
+            "sd_round": number_or_none(self.sd_round),
+            "mean_s": number_or_none(self.mean_s),
+            "sd_s": number_or_none(self.sd_s),
+        }
 
 
 def figures(outcomes: Sequence[Outcome | None]) -> Figures:
@@ -119,26 +138,16 @@ def as_record(matrix: Matrix) -> dict[str, object]:
                 "size": cell.setting.size.name,
                 "profile": cell.setting.profile.name,
                 "timer": cell.setting.timer,
-                **_record(cell.figures),
+                **cell.figures.as_record(),
             }
             for cell in matrix.cells
         ],
-        "timers": [{"timer": name, **_record(of)} for name, of in matrix.timers.items()],
+        "timers": [{"timer": name, **of.as_record()} for name, of in matrix.timers.items()],
     }
 
 
-def _record(of: Figures) -> dict[str, object]:
-    return {
-        "runs": of.runs,
-        "undecided": of.undecided,
-        "mean_round": _number(of.mean_round),
-        "sd_round": _number(of.sd_round),
-        "mean_s": _number(of.mean_s),
-        "sd_s": _number(of.sd_s),
-    }
-
-
-def _number(number: float) -> float | None:
+def number_or_none(number: float) -> float | None:
+    """A figure for JSON, which has no NaN."""
     return None if isnan(number) else round(number, 4)
 
 

@@ -24,20 +24,18 @@ from qbft.core import (
     StopTimer,
     TimerExpired,
 )
-from qbft.sim.matrix.settings import Setting
-from qbft.timers import POLICIES, RoundTimer
+from qbft.sim.matrix.settings import Setting, policy_of
+from qbft.timers import RoundTimer
 
 STEP_MS = 10
 """The grain of time."""
 
 END_MS = 12_000
-"""When a run that has not decided is given up."""
+"""When a run of the matrix that has not decided is given up."""
 
 READY_MEAN_MS = (296 + 429 + 664) / 3
 READY_DEVIATION_MS = (664 - 296) / 1.35
 """When a process has its input value: normal, as measured of beacon nodes (MATRIX, section 2)."""
-
-_END_STEP = END_MS // STEP_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +46,12 @@ class Outcome:
     at_ms: int
 
 
-def run(setting: Setting, number: int, seed: int) -> Outcome | None:
+def run(setting: Setting, number: int, seed: int, end_ms: int = END_MS) -> Outcome | None:
     """Run instance `number` of a cell; None where no quorum of processes decided in time.
 
     Runs of the same number draw alike whatever their timer is: timers are compared in pairs.
     """
-    return _Run(setting, number, seed).outcome()
+    return _Run(setting, number, seed).outcome(end_ms // STEP_MS)
 
 
 def _step_of(time_ms: float) -> int:
@@ -89,7 +87,7 @@ class _Run:
 
     def __init__(self, setting: Setting, number: int, seed: int) -> None:
         size, profile = setting.size, setting.profile
-        policy = POLICIES[setting.timer]()
+        policy = policy_of(setting.timer)
         nodes = size.nodes
         self._random = random = Random(  # noqa: S311 - a simulation, not a secret
             f"{seed}/{size.name}/{profile.name}/{number}"
@@ -115,12 +113,12 @@ class _Run:
             heappush(self._steps, process.starts)
             heappush(self._steps, process.value_comes)
 
-    def outcome(self) -> Outcome | None:
+    def outcome(self, end: int) -> Outcome | None:
         """Run until a quorum has decided: what others do later changes no figure."""
         steps = self._steps
         while steps:
             step = heappop(steps)
-            if step > _END_STEP:
+            if step > end:
                 break
             if step == self._now:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from qbft.timers import POLICIES
+from qbft.timers import POLICIES, TimerPolicy, exponential
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,14 @@ PROFILES = (
 
 TIMERS = tuple(POLICIES)
 """The timers by name, as `qbft.timers` knows them."""
+
+LONG_FIRST_ROUND = "exp_2000_eager"
+"""Not of the matrix: what a longer first round does to the tail (`qbft.sim.matrix.tail`)."""
+
+
+def policy_of(timer: str) -> TimerPolicy:
+    """The timer of a name."""
+    return exponential(2_000) if timer == LONG_FIRST_ROUND else POLICIES[timer]()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,13 @@ def matrix(
             help="Exit 1 where a cell differs from the reference's (meant for 100 runs or more).",
         ),
     ] = False,
+    tail: Annotated[
+        bool,
+        typer.Option(
+            "--tail",
+            help="Instead: the same runs with an end at 120 s, for four timers, and the slowest.",
+        ),
+    ] = False,
     executor: Annotated[
         str,
         typer.Option(metavar="WHERE", help="processes, or a Dask cluster: dask://HOST:PORT."),
@@ -54,6 +61,11 @@ def matrix(
     from qbft.sim.matrix.cells import as_record, batches, gather
     from qbft_server.cli import executors
 
+    if tail:
+        if check or plot is not None:
+            raise CommandError("--tail goes with neither --check nor --plot", ExitCode.USAGE)
+        _run_tail(iterations, seed, executor, jobs, json_file)
+        return
     if plot is not None:
         _check_plot(plot)
     work = list(batches(iterations, seed))
@@ -61,13 +73,46 @@ def matrix(
         result = gather(iterations, seed, zip(work, _outcomes(workers, work), strict=True))
     _print_tables(result)
     if json_file is not None:
-        write_whole(json_file, (json.dumps(as_record(result), indent=1) + "\n").encode())
+        _write_json(json_file, as_record(result))
     if plot is not None:
         from qbft_server.cli.matrix_plot import picture
 
         write_whole(plot, picture(result, plot.suffix.removeprefix(".")))
     if check:
         _check(result)
+
+
+def _run_tail(
+    iterations: int, seed: int, executor: str, jobs: int | None, json_file: Path | None
+) -> None:
+    """Play the long runs, and print or write what they came to."""
+    from qbft.sim.matrix.tail import tail_batches, tail_rows
+    from qbft_server.cli import executors
+
+    work = list(tail_batches(iterations, seed))
+    with executors.executor(executor, jobs) as workers:
+        rows = tail_rows(zip(work, _outcomes(workers, work), strict=True))
+    table = _table(
+        "latencies", "up", "timer", figures=(*_FIGURES, "median s", "99 % s", "slowest s")
+    )
+    for row in rows:
+        seconds = (row.median_s, row.most_s, row.slowest_s)
+        table.add_row(
+            row.profile,
+            row.up,
+            row.timer,
+            *_columns(row.figures),
+            *(f"{of:.2f}" for of in seconds),
+            end_section=row.timer == rows[-1].timer,
+        )
+    console().print(table)
+    if json_file is not None:
+        record = {"iterations": iterations, "seed": seed, "rows": [row.as_record() for row in rows]}
+        _write_json(json_file, record)
+
+
+def _write_json(path: Path, record: dict[str, object]) -> None:
+    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def _check_plot(plot: Path) -> None:
@@ -120,13 +165,16 @@ def _print_tables(result: Matrix) -> None:
     screen.print(timers)
 
 
-def _table(*names: str) -> Table:
+_FIGURES = ("runs", "undecided %", "mean round", "mean s", "sd s")
+
+
+def _table(*names: str, figures: Sequence[str] = _FIGURES) -> Table:
     from rich.table import Table
 
     table = Table()
     for name in names:
         table.add_column(name)
-    for name in ("runs", "undecided %", "mean round", "mean s", "sd s"):
+    for name in figures:
         table.add_column(name, justify="right")
     return table
 

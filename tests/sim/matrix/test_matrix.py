@@ -19,8 +19,9 @@ from qbft.sim.matrix.cells import (
     read_reference,
     run_batch,
 )
-from qbft.sim.matrix.running import Outcome, run
+from qbft.sim.matrix.running import END_MS, Outcome, run
 from qbft.sim.matrix.settings import PROFILES, SIZES, TIMERS, Setting, all_settings
+from qbft.sim.matrix.tail import TAIL_END_MS, TAIL_TIMERS, tail_batches, tail_rows
 
 REFERENCE = (Path(__file__).parent / "reference.json").read_text()
 FAST_RUNS = 60
@@ -87,6 +88,40 @@ def test_batches_cover_every_run_once() -> None:
     assert len(list(all_settings())) == len(SIZES) * len(PROFILES) * len(TIMERS)
     done = [(b, [Outcome(b.first + n + 1, 1000) for n in range(b.count)]) for b in work]
     assert gather(10, 1, done) == gather(10, 1, reversed(done))
+
+
+def test_a_longer_run_begins_as_the_shorter_one() -> None:
+    """The tail is of the same runs: what decided within 12 s does so just then, others later."""
+    of = setting("large-min", "global", "exp_1000_eager")
+    short = [run(of, number, 1) for number in range(60)]
+    long = [run(of, number, 1, TAIL_END_MS) for number in range(60)]
+    later = [after for before, after in zip(short, long, strict=True) if before is None]
+    assert later
+    assert all(outcome is not None and outcome.at_ms > END_MS for outcome in later)
+    assert [after for before, after in zip(short, long, strict=True) if before] == [
+        *filter(None, short)
+    ]
+
+
+def test_rows_of_the_tail_pool_the_sizes() -> None:
+    """A row for latencies, who is up and timer, over three sizes; any order of arrival will do."""
+    work = list(tail_batches(100, 1))
+    assert {batch.end_ms for batch in work} == {TAIL_END_MS}
+    done = [(b, [Outcome(1, 1_000 * (n + 1)) for n in range(b.count)]) for b in work]
+    rows = tail_rows(done)
+    assert rows == tail_rows(reversed(done))
+    assert len(rows) == len(PROFILES) * 2 * len(TAIL_TIMERS)
+    assert {row.figures.runs for row in rows} == {300}
+    assert [(row.median_s, row.most_s, row.slowest_s) for row in rows[:1]] == [(50.5, 99.0, 100.0)]
+
+
+def test_a_row_of_the_tail_in_which_nothing_decides() -> None:
+    """Its seconds are no numbers, and null in JSON."""
+    rows = tail_rows((batch, [None] * batch.count) for batch in tail_batches(2, 1))
+    record = rows[-1].as_record()
+    assert record["undecided"] == 6
+    assert record["median_s"] is record["within_99_s"] is record["slowest_s"] is None
+    assert record["up"] == "a quorum"
 
 
 def test_figures_of_runs_that_did_not_decide() -> None:

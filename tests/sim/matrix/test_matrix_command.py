@@ -54,6 +54,22 @@ def test_tables_json_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.usefixtures("here")
+def test_the_tail_is_printed_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIMULATION, the round timers: the table of long runs comes from a command."""
+    monkeypatch.setenv("COLUMNS", "150")
+    file = tmp_path / "tail.json"
+    assert main([*FEW, "--tail", "--json", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert sum("exp_2000_eager" in line for line in out.splitlines()) == 6
+    rows = json.loads(file.read_text())["rows"]
+    assert len(rows) == 24
+    assert {row["runs"] for row in rows} == {6}
+    assert all(row["median_s"] <= row["within_99_s"] <= row["slowest_s"] for row in rows)
+
+
+@pytest.mark.usefixtures("here")
 def test_check_fails_on_a_cell_that_differs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,6 +93,8 @@ def test_check_fails_on_a_cell_that_differs(
         (["--executor", "cluster"], "processes and dask://HOST:PORT"),
         (["--executor", "dask://"], "processes and dask://HOST:PORT"),
         (["--plot", "picture.gif"], ".svg, .png and .pdf"),
+        (["--tail", "--check"], "--tail goes with neither --check nor --plot"),
+        (["--tail", "--plot", "tail.svg"], "--tail goes with neither --check nor --plot"),
     ],
 )
 def test_what_cannot_be_is_refused_first(
