@@ -107,7 +107,7 @@ class Gate:
         self._grants += [_grant(entry) for entry in settings.grants]
 
     def renew(self, other: Gate) -> None:
-        """Let in whom the other one lets in, from now on; calls that run go on."""
+        """Let in whom the other one lets in, from now on."""
         self._grants = other._grants
 
     @property

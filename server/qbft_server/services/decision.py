@@ -30,9 +30,9 @@ from qbft.wire.evidence import fill_evidence
 from qbft.wire.v1 import capture_pb2, inspection_pb2, messages_pb2
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft.wire.v1.decision_pb2_grpc import DecisionServiceServicer
-from qbft_server.access import Gate
+from qbft_server.access import Gate, Permissions
 from qbft_server.parts import NodeParts
-from qbft_server.services.admission import Caller, Context, admitted
+from qbft_server.services.admission import Admission, Caller, Context, Needs
 from qbft_server.services.appending import (
     check_author,
     check_ordered,
@@ -81,7 +81,7 @@ class DecisionService(DecisionServiceServicer):
         self._links = parts.links
         self._metrics = parts.metrics
         self._traces = parts.traces
-        self.gate = Gate(parts.config.clients)
+        self.admission = Admission(Gate(parts.config.clients))
         self._budgets = Budgets(parts.config.limits, parts.metrics.clients, parts.metrics.bites)
         self._own = OwnInstances(self._hand_over, self._is_open, self._budgets)
         self.accepting = True
@@ -110,7 +110,7 @@ class DecisionService(DecisionServiceServicer):
         what was decided.
         """
         replies = Replies(self._metrics.bites)
-        async with self._call("ProposeStream", context) as client:
+        async with self._call("ProposeStream", context, _proposes) as client:
             with self._budgets.shares.place(client.name, self._budgets.streams):
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._propose_all(requests, replies, client))
@@ -309,7 +309,8 @@ class DecisionService(DecisionServiceServicer):
 
         It ends with OUT_OF_RANGE where the topic's low-water mark is above the height it is at.
         """
-        async with self._call("Watch", context) as client:
+        needs: Needs = lambda may: may.may_read(request.topic)  # noqa: E731
+        async with self._call("Watch", context, needs) as client:
             start = _readable(client, request.topic, request.from_height)
             with self._watch_place(client):
                 for height in range(start.height, HEIGHT_MAX + 1):
@@ -328,7 +329,7 @@ class DecisionService(DecisionServiceServicer):
         Without a cursor it begins with what is still kept. It ends with OUT_OF_RANGE where what
         should come next may have been deleted. Topics that the client may not read are left out.
         """
-        async with self._call("WatchAll", context) as client:
+        async with self._call("WatchAll", context, _reads) as client:
             if not client.permissions.read:
                 raise denied()
             following = contextlib.aclosing(self._follow(request.cursor, client))
@@ -531,15 +532,21 @@ class DecisionService(DecisionServiceServicer):
     # --- what all calls share ---------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _call(self, method: str, context: Context) -> AsyncIterator[Caller]:
-        """Around every call: who calls, what a refusal becomes, and how it ended."""
+    async def _call(
+        self, method: str, context: Context, needs: Needs = lambda _: True
+    ) -> AsyncIterator[Caller]:
+        """Around every call: who calls, what a refusal becomes, and how it ended.
+
+        One that lasts says what it `needs`, and ends when its client has it no more.
+        """
         code = grpc.StatusCode.CANCELLED
         with contextlib.ExitStack() as place:
             try:
-                client = admitted(self.gate, context)
-                place.enter_context(self._budgets.shares.place(client.name, self._budgets.calls))
-                with self._traced(context):
-                    yield client
+                with self.admission.admitted(context, needs) as client:
+                    calls = self._budgets.shares.place(client.name, self._budgets.calls)
+                    place.enter_context(calls)
+                    with self._traced(context):
+                        yield client
                 code = grpc.StatusCode.OK
             except Refusal as refusal:
                 code = refusal.code
@@ -555,6 +562,14 @@ class DecisionService(DecisionServiceServicer):
         if self._traces is None:
             return contextlib.nullcontext()
         return self._traces.continued(context.invocation_metadata())
+
+
+def _reads(may: Permissions) -> bool:
+    return bool(may.read)
+
+
+def _proposes(may: Permissions) -> bool:
+    return bool(may.propose)
 
 
 def _decided(decision: Decision) -> pb.ProposeReply:

@@ -115,12 +115,15 @@ class ClientServer:
     @property
     def gate(self) -> Gate:
         """Who is let in, and to what."""
-        return self._service.gate
+        return self._service.admission.gate
 
     def renew(self, identity: TlsIdentity, authority: bytes | None, gate: Gate) -> None:
-        """Show, trust and let in these from now on; connections that stand go on (M14)."""
+        """Show, trust and let in these from now on (M14).
+
+        Connections that stand go on, and so do calls, of clients that may still do what they do.
+        """
         self._tls.renew(identity, authority)
-        self.gate.renew(gate)
+        self._service.admission.renew(gate)
 
     async def drain(self) -> None:
         """Take no new proposals, tell so, and let calls that run end in time."""

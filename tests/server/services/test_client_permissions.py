@@ -147,6 +147,22 @@ class Replica:
         return False
 
 
+class Waiting(Store):
+    """Nothing more is decided."""
+
+    def feed(self, position: int, limit: int) -> list[tuple[int, InstanceId]]:
+        """What is decided comes once."""
+        return []
+
+    async def wait_for(self, instance: InstanceId) -> Decision:
+        """For ever."""
+        return await asyncio.get_running_loop().create_future()
+
+    async def wait_for_decisions(self, end: int) -> None:
+        """For ever."""
+        await asyncio.Event().wait()
+
+
 class Ended(Exception):  # noqa: N818 - what happened to a call
     """A call was ended with a status."""
 
@@ -202,6 +218,12 @@ async def stream_of(*requests: pb.ProposeStreamRequest) -> AsyncIterator[pb.Prop
     """A stream of proposals."""
     for request in requests:
         yield request
+
+
+async def for_ever() -> AsyncIterator[pb.ProposeStreamRequest]:
+    """A stream that stays open and asks for nothing."""
+    await asyncio.Event().wait()
+    yield pb.ProposeStreamRequest()
 
 
 Ask = Callable[[DecisionService, str, Call], Any]
@@ -306,11 +328,72 @@ async def test_a_grant_that_is_taken_back_is_gone_at_the_next_call() -> None:
     """SIGHUP: the gate is renewed in place, for the client port and the admin port together."""
     served = service(Store(InstanceId("public/x", 1)), Replica())
     assert (await ASKED["GetDecision"](served, "public/x", Call(ALICE))).decision.value == b"value"
-    served.gate.renew(Gate(ClientSettings.model_validate({"grants": [grant("b", BOB, read=[""])]})))
+    served.admission.renew(
+        Gate(ClientSettings.model_validate({"grants": [grant("b", BOB, read=[""])]}))
+    )
     with pytest.raises(Ended) as ended:
         await ASKED["GetDecision"](served, "public/x", Call(ALICE))
     assert ended.value.args[0] is grpc.StatusCode.UNAUTHENTICATED
     assert (await ASKED["GetDecision"](served, "public/x", Call(BOB))).decision.value == b"value"
+
+
+def only(*grants: dict[str, object]) -> Gate:
+    """A gate that knows these and nobody else."""
+    return Gate(ClientSettings.model_validate({"grants": grants}))
+
+
+async def test_calls_of_a_client_whose_grant_is_taken_back_end() -> None:
+    """Issue 6, access: a watch lasts for ever otherwise, whatever the operator has said since.
+
+    Unknown is UNAUTHENTICATED, narrowed is PERMISSION_DENIED; calls of others go on, and so does
+    what a narrowed grant still allows, for what it allows now.
+    """
+    served = service(Waiting(InstanceId("mine/x", 1), InstanceId("public/x", 1)), Replica())
+    asked = {
+        ("alice", "Watch mine/"): (ALICE, lambda c: ASKED["Watch"](served, "mine/x", c)),
+        ("alice", "Watch public/"): (ALICE, lambda c: ASKED["Watch"](served, "public/x", c)),
+        ("alice", "WatchAll"): (ALICE, lambda c: EVERY_CALL["WatchAll"](served, "", c)),
+        ("bob", "ProposeStream"): (BOB, lambda c: served.ProposeStream(for_ever(), c)),
+    }
+    running = {
+        who: asyncio.ensure_future(ask(cast("Any", Call(token))))
+        for who, (token, ask) in asked.items()
+    }
+
+    async def ended() -> dict[tuple[str, str], object]:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        return {
+            who: cast("Ended", call.exception()).args[0]
+            for who, call in running.items()
+            if call.done()
+        }
+
+    alice, bob = grant("alice", ALICE, read=["public/"]), grant("bob", BOB, propose=["public/"])
+    assert await ended() == {}
+    served.admission.renew(only(bob, grant("alice", ALICE, read=["mine/", "public/"])))
+    assert await ended() == {}
+    denied, unknown = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED
+    served.admission.renew(only(alice, bob))
+    assert await ended() == {("alice", "Watch mine/"): denied}
+    served.admission.renew(only(bob))
+    told = await ended()
+    assert told.pop(("alice", "Watch mine/")) is denied
+    assert told == {("alice", "Watch public/"): unknown, ("alice", "WatchAll"): unknown}
+    served.admission.renew(only(grant("bob", BOB, read=["public/"])))
+    assert (await ended())["bob", "ProposeStream"] is denied
+    assert served._metrics.clients.calls.total == 0
+
+
+async def test_a_client_that_hangs_up_as_its_grant_is_taken_back_has_hung_up() -> None:
+    """Two reasons to end in one moment: a cancellation from outside is never made a refusal."""
+    served = service(Waiting(), Replica())
+    call = asyncio.ensure_future(ASKED["Watch"](served, "mine/x", cast("Any", Call(ALICE))))
+    await asyncio.sleep(0)
+    served.admission.renew(only(grant("bob", BOB, read=[""])))
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
 
 
 async def test_each_proposal_of_a_stream_is_judged_by_itself() -> None:
