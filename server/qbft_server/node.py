@@ -27,7 +27,6 @@ from qbft.crypto.roster import service_leader
 from qbft.errors import ClusterError, JournalError, TransportError, first_of
 from qbft.replica.authenticator import Ed25519Authenticator
 from qbft.replica.driver import Driver, now_ms
-from qbft.replica.epoch import Epoch
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.narrow import sequence_of, store_of
 from qbft.replica.observer import Observer
@@ -37,6 +36,7 @@ from qbft.wire import Hello, Remembered, WireLimits
 from qbft_server.access import Gate
 from qbft_server.application import connect
 from qbft_server.config import ClientSettings, LimitSettings, NodeConfig, TimerSettings
+from qbft_server.epoch import epoch_of
 from qbft_server.files import raise_file_limit
 from qbft_server.identity import is_open_to_others, load_tls_identity, load_vote_key
 from qbft_server.logs import set_up_logs
@@ -147,7 +147,7 @@ async def _put_together(config: NodeConfig) -> AsyncIterator[tuple[NodeParts, Cl
             application=application,
             source=application,
             own_input=lambda instance: appends.own_input(instance),  # noqa: PLW0108 - made below
-            epoch=_epoch(cluster),
+            epoch=epoch_of(cluster),
             limits=ReplicaLimits(
                 open_instances_max=config.limits.open_instances_max,
                 section_bytes_max=config.limits.message_bytes_max,
@@ -234,12 +234,6 @@ def _vote_key(config: NodeConfig, cluster: Cluster, own: Validator) -> VoteKey |
     signer = RemoteSigner(config.vote_signer, cluster.roster, config.validator)
     signer.check()
     return signer
-
-
-def _epoch(cluster: Cluster) -> Epoch:
-    """Where this epoch begins, and whether there is anyone to end it."""
-    begins = cluster.ended[-1].seal if cluster.ended else None
-    return Epoch(cluster.epoch, begins, is_sealable=bool(cluster.operators))
 
 
 def _hello_to(

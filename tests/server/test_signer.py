@@ -16,8 +16,10 @@ import structlog.testing
 from qbft.core import InstanceId, Message, MessageType, Proof
 from qbft.crypto.keys import VoteKey
 from qbft.crypto.roster import Roster, cluster_id
+from qbft.crypto.seal import Seal, seal_instance
 from qbft.crypto.signing import BATCH_VOTES_MAX, BatchHeader, Verifier
 from qbft.errors import ClusterError, JournalError
+from qbft.replica.epoch import Epoch
 from qbft.wire.reject import RejectReason
 from qbft.wire.signer import (
     SIGNER_MESSAGE_BYTES_MAX,
@@ -39,6 +41,9 @@ OWN = 1
 KEYS = [VoteKey(bytes([number]) * 32) for number in range(1, 5)]
 PUBLIC = tuple(key.public for key in KEYS)
 ROSTER = Roster(cluster_id("signed", 0, PUBLIC), PUBLIC)
+FIRST = Epoch(is_sealable=True)
+"""An epoch with none before it, which an operator may end."""
+
 STORE = b"s" * 16
 A, B = b"a" * 32, b"b" * 32
 PREPARE, COMMIT, CHANGE = MessageType.PREPARE, MessageType.COMMIT, MessageType.ROUND_CHANGE
@@ -70,13 +75,13 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "memory"
 
 
-def answers(path: Path, *requests: SignRequest) -> list[str]:
+def answers(path: Path, *requests: SignRequest, epoch: Epoch = FIRST) -> list[str]:
     """Why each is refused, or nothing; by a signer that is started again for each."""
     told = []
     for each in requests:
         memory = SignerMemory.open(path, ROSTER.cluster_id, OWN)
         with closing(memory):
-            reply = GuardedKey(KEYS[OWN], ROSTER, OWN, memory).answer(each)
+            reply = GuardedKey(KEYS[OWN], ROSTER, OWN, memory, epoch).answer(each)
         assert bool(reply.signature) == (not reply.refused)
         told.append(reply.refused)
     return told
@@ -86,7 +91,7 @@ def test_a_signature_is_the_one_that_the_key_gives(path: Path) -> None:
     """The node, its peers and every verifier see no difference."""
     votes = (vote(PREPARE, 1), vote(COMMIT, 1), vote(PREPARE, 1, B, height=1))
     with closing(SignerMemory.open(path, ROSTER.cluster_id, OWN)) as memory:
-        reply = GuardedKey(KEYS[OWN], ROSTER, OWN, memory).answer(request(*votes))
+        reply = GuardedKey(KEYS[OWN], ROSTER, OWN, memory, FIRST).answer(request(*votes))
     header = BatchHeader(STORE, 7, reply.signature)
     assert Verifier(ROSTER).verify_section(OWN, votes, header)
 
@@ -125,6 +130,40 @@ def test_of_a_batch_that_is_refused_nothing_is_kept(path: Path) -> None:
     assert "two contents" in why
 
 
+def seal_vote(epoch: int) -> Message:
+    """A PREPARE of the seal of that epoch."""
+    return Message(PREPARE, seal_instance(epoch), OWN, 1, A, proof=Proof())
+
+
+def test_nothing_is_signed_that_another_epoch_decides(path: Path) -> None:
+    """DESIGN and issue 6, epochs: the new one votes only from the heights that the seal names.
+
+    A stolen node of the new epoch cannot vote in the old one's instances, nor on a seal of another
+    epoch; of a batch with one such vote nothing is kept.
+    """
+    begins = Seal(b"c" * 32, default=100, first_heights=(("t", 5),))
+    second = Epoch(1, begins, is_sealable=True)
+    low, first = vote(PREPARE, 1, height=4), vote(PREPARE, 1, height=5)
+    told = answers(
+        path,
+        request(low),
+        request(first, low),
+        request(seal_vote(0)),
+        request(vote(PREPARE, 1, B, height=5)),
+        request(seal_vote(1)),
+        epoch=second,
+    )
+    assert ["another epoch" in why for why in told] == [True, True, True, False, False]
+    assert told[3:] == ["", ""]
+
+
+def test_without_operators_no_seal_is_signed(path: Path) -> None:
+    """ADR 013: nobody can end such an epoch, so no correct node votes on its end."""
+    (why,) = answers(path, request(seal_vote(0)), epoch=Epoch(is_sealable=False))
+    assert "another epoch" in why
+    assert answers(path, request(seal_vote(0))) == [""]
+
+
 def test_the_key_is_of_one_validator_of_one_cluster(path: Path) -> None:
     """Nothing is signed in another's name, nor for another cluster (W8)."""
     told = answers(
@@ -141,7 +180,7 @@ def test_the_key_is_of_one_validator_of_one_cluster(path: Path) -> None:
 def test_rounds_that_were_left_take_no_room(path: Path) -> None:
     """ADR 012: what is current is kept, however many rounds an instance has."""
     with closing(SignerMemory.open(path, ROSTER.cluster_id, OWN)) as memory:
-        key = GuardedKey(KEYS[OWN], ROSTER, OWN, memory)
+        key = GuardedKey(KEYS[OWN], ROSTER, OWN, memory, FIRST)
         for round_ in range(2, 30):
             reply = key.answer(request(vote(CHANGE, round_), vote(PREPARE, round_)))
             assert not reply.refused
@@ -190,7 +229,7 @@ async def signer(path: Path, key: VoteKey = KEYS[OWN]) -> AsyncIterator[Path]:
     """A signer at a socket."""
     at = path.with_name("signer.sock")
     with closing(SignerMemory.open(path, ROSTER.cluster_id, OWN)) as memory:
-        async with served(at, GuardedKey(key, ROSTER, OWN, memory)):
+        async with served(at, GuardedKey(key, ROSTER, OWN, memory, FIRST)):
             yield at
 
 

@@ -23,6 +23,7 @@ from qbft.wire.signer import (
     encode_sign_reply,
 )
 from qbft_server.config import SignerSocket
+from qbft_server.epoch import epoch_of
 from qbft_server.identity import load_vote_key
 from qbft_server.logs import set_up_logs
 from qbft_server.signer.guarded import GuardedKey
@@ -98,7 +99,7 @@ async def _run(config: SignerConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     try:
-        guarded = GuardedKey(key, cluster.roster, config.validator, memory)
+        guarded = GuardedKey(key, cluster.roster, config.validator, memory, epoch_of(cluster))
         async with served(config.listen, guarded):
             log.info("signer is up", validator=config.validator, cluster=cluster.name)
             await stopping.wait()
