@@ -20,7 +20,7 @@ from qbft.wire.v1 import decision_pb2 as pb
 from qbft.wire.v1 import messages_pb2
 from qbft_server.config import ClientSettings, LimitSettings
 from qbft_server.parts import NodeParts
-from qbft_server.services.budgets import PROPOSE_STREAMS_MAX, WATCHES_MAX
+from qbft_server.services.budgets import CALLS_MAX, PROPOSE_STREAMS_MAX, WATCHES_MAX
 from qbft_server.services.decision import (
     LIST_BYTES_MAX,
     LIST_DECISIONS_MAX,
@@ -291,6 +291,16 @@ def test_that_there_are_too_many_topics_is_said_with_what_to_do() -> None:
     assert refusal.trailers == ()
 
 
+PROPOSAL = messages_pb2.Proposal(instance=messages_pb2.InstanceId(topic="t", height=1), value=b"v")
+ASKING: dict[str, Callable[[DecisionService], Any]] = {
+    "calls": lambda s: s.GetStatus(pb.GetStatusRequest(), cast("Any", Call())),
+    "watches": lambda s: s.Watch(pb.WatchRequest(topic="t"), cast("Any", Call())),
+    "propose_streams": lambda s: s.ProposeStream(cast("Any", ()), cast("Any", Call())),
+    "proposals": lambda s: s.Propose(pb.ProposeRequest(proposal=PROPOSAL), cast("Any", Call())),
+}
+"""What needs a place of that kind."""
+
+
 @pytest.mark.parametrize(
     ("taken", "bound"),
     [
@@ -306,18 +316,32 @@ async def test_who_finds_no_place_is_told_so_and_counted(taken: dict[str, int], 
     metrics = served._metrics
     for slot, count in taken.items():
         getattr(metrics.clients, slot).add("others", count)
-    given = pb.ProposeRequest(
-        proposal=messages_pb2.Proposal(
-            instance=messages_pb2.InstanceId(topic="t", height=1), value=b"v"
-        )
-    )
-    ask: dict[str, Callable[[], Any]] = {
-        "watches": lambda: served.Watch(pb.WatchRequest(topic="t"), cast("Any", Call())),
-        "propose_streams": lambda: served.ProposeStream(cast("Any", ()), cast("Any", Call())),
-        "proposals": lambda: served.Propose(given, cast("Any", Call())),
-    }
+    ask = ASKING[next(iter(taken))]
     with pytest.raises(Aborted) as ended:
-        await ask[next(iter(taken))]()
+        await ask(served)
     assert ended.value.args[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert metrics.bites.counts() == {(bound, None): 1}
     assert metrics.clients.calls.total == 0
+
+
+@pytest.mark.parametrize(
+    ("slot", "most"),
+    [
+        ("calls", CALLS_MAX),
+        ("watches", WATCHES_MAX),
+        ("propose_streams", PROPOSE_STREAMS_MAX),
+        ("proposals", LimitSettings().proposals_in_flight_max),
+    ],
+)
+async def test_who_has_its_share_is_told_so_and_counted(slot: str, most: int) -> None:
+    """Issue 6, budgets a client: half of each is left to the others, and no label names anybody."""
+    served = service(Topic())
+    metrics = served._metrics
+    getattr(metrics.clients, slot).add(Call().peer(), most // 2)
+    with pytest.raises(Aborted) as ended:
+        await ASKING[slot](served)
+    code, message, *_ = ended.value.args
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert f"{most // 2} " in message
+    assert "this client's share" in message
+    assert metrics.bites.counts() == {("client_share_percent_max", None): 1}
