@@ -156,6 +156,11 @@ UNCOUNTED = {
     "ENTRY_OVERHEAD_BYTES_MAX": WEIGHT,
     # the replica
     "open_instances_of_peers_max": "counted as `open_instances_per_peer_max`",
+    "opening_places_free": "above it, counted as `opening_places_min`",
+    "opening_places_max": "counted as `opening_places_min`",
+    "contention_ms": PACE,
+    "opening_place_ms": PACE,
+    "opening_bytes_per_place": WEIGHT,
     "opened_bytes_per_ms": "counted as `opened_bytes_burst_max`",
     "opened_bytes_each": WEIGHT,
     "asked_bytes_min": WEIGHT,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from qbft.core import InstanceId, Message, MessageType
+from qbft.core import InstanceId, Leader, Message, MessageType
 from qbft.crypto.certificate import Certificate, canonical_certificate
 from qbft.crypto.proposal import Proposal
 from qbft.replica.aftermath import Aftermath
@@ -38,6 +38,7 @@ from qbft.replica.misconduct import Misconduct
 from qbft.replica.narrow import as_digest, as_instance
 from qbft.replica.observer import Observer
 from qbft.replica.open_instance import OpenInstance
+from qbft.replica.openings import Asked, Openings, Way
 from qbft.replica.peer import Peer
 from qbft.replica.protocols import DecisionStore, Standing
 from qbft.replica.resend import Resender
@@ -49,10 +50,10 @@ from qbft.transport import Frame
 
 
 class Opens(Protocol):
-    """Opens an instance, on account of a validator, with the proposal that opens it if any."""
+    """Opens an instance, on account of a validator, with what it alone asked for, if it did."""
 
     def __call__(
-        self, instance: InstanceId, opener: int, proposal: Proposal | None = None
+        self, instance: InstanceId, opener: int, asked: Asked | None = None
     ) -> OpenInstance:
         """Open it."""
         ...
@@ -67,7 +68,6 @@ class Instances:
     """Have an open instance take a value's bytes from a sender."""
     touch: Callable[[OpenInstance], None]
     """See to an open instance at the end of the turn."""
-    may_open: Callable[[int], bool]
     is_authorised: Callable[[Proposal], bool]
     authorising_work: Callable[[Proposal], int]
     """What it costs to find out, beyond the cost of any proposal, in checks of one signature."""
@@ -85,8 +85,10 @@ class Arrivals:
 
     validator: int
     faulty: int
+    leader: Leader
     peers: Mapping[int, Peer]
     opens: Mapping[InstanceId, OpenInstance]
+    openings: Openings
     instances: Instances
     authenticator: Authenticator
     store: DecisionStore
@@ -122,8 +124,10 @@ class Arrivals:
             self.resender.acknowledge(sender, frame.acknowledged, self.voice.last_sequence)
         for certificate in frame.certificates:
             yield self._take_certificate(peer, certificate)
+        proposed = _proposed_in(frame) if frame.proposals else ()
         for proposal in frame.proposals:
-            yield self._take_proposal(peer, proposal)
+            way = self._way(peer, proposal.instance, is_proposed=proposal.instance in proposed)
+            yield self.take_proposal(peer, Asked(proposal, way))
         for certificate in frame.certificates:
             self._want_decided_value(peer, certificate)
         if frame.votes:
@@ -291,18 +295,22 @@ class Arrivals:
         elif self.lost_votes.why_not is not None:
             return
         elif vote.type is MessageType.PRE_PREPARE and isinstance(vote.value, bytes):
+            if self.openings.awaits(peer, instance, vote.value):
+                return
             if self._has_topic_room(peer, instance):
                 self.asking.for_value(instance, vote.value, peer, self.clock())
         elif self.held.round_change_sources(instance) > self.faulty:
-            if self._has_place(peer):
+            if self.openings.has_place(peer):
                 self.instances.open_instance(instance, peer)
             else:
+                self.bites.note(Bound.OPEN_INSTANCES_PER_PEER_MAX, peer)
                 self.reject("open_budget", peer)
 
     # --- proposals --------------------------------------------------------------------------------
 
-    def _take_proposal(self, peer: int, proposal: Proposal) -> int:
+    def take_proposal(self, peer: int, asked: Asked) -> int:
         """Take a forward, or the bytes of a value that is being voted on; gives what it cost."""
+        proposal = asked.proposal
         instance = proposal.instance
         cost = 2 + len(proposal.value) // VALUE_BYTES_PER_WORK
         if self.conclusions.complete(proposal):
@@ -327,38 +335,31 @@ class Arrivals:
         elif opened is not None:
             self.instances.learn(opened, peer, proposal)
         else:
-            cost += self._open_by_proposal(peer, proposal)
+            cost += self._open_by_proposal(peer, asked)
         return cost
 
-    def _open_by_proposal(self, peer: int, proposal: Proposal) -> int:
-        """Open what an authorised proposal is for, as far as its sender may; gives what it cost."""
-        instance = proposal.instance
+    def _way(self, peer: int, instance: InstanceId, *, is_proposed: bool) -> Way:
+        """How a proposal of a peer has come: as its own as the first leader, or as a forward."""
+        if self.leader(instance, 1) != peer:
+            return Way.FORWARD
+        is_proposed = is_proposed or self.held.has_pre_prepare(peer, instance)
+        return Way.LEAD if is_proposed else Way.FORWARD
+
+    def _open_by_proposal(self, peer: int, asked: Asked) -> int:
+        """Open what an authorised proposal is for, or let it wait; gives what opening cost."""
+        instance = asked.proposal.instance
         if self.lost_votes.why_not is not None:
             self.held.miss(peer, instance)
         elif not self._has_topic_room(peer, instance):
-            return 0  # and not missed: asked for again it would be refused again
-        elif self._has_place(peer) and self._has_pace(peer, proposal):
-            self.instances.open_instance(instance, peer, proposal)
+            pass  # and not missed: asked for again it would be refused again
+        elif self.openings.admits(peer, asked, self.clock()):
+            self.instances.open_instance(instance, peer, asked)
             return OPENING_WORK
-        else:
+        elif not self.openings.wait(peer, asked):
             self.held.miss(peer, instance)
-            self.reject("open_budget", peer)
+            size = len(asked.proposal.value)
+            self._waste("open_budget", peer, 1 + size // VALUE_BYTES_PER_WORK)
         return 0
-
-    def _has_place(self, peer: int) -> bool:
-        """Whether a peer may have one more instance open; counted if not."""
-        if self.instances.may_open(peer):
-            return True
-        self.bites.note(Bound.OPEN_INSTANCES_PER_PEER_MAX, peer)
-        return False
-
-    def _has_pace(self, peer: int, proposal: Proposal) -> bool:
-        """Whether a peer may have an instance opened with so large a value now; counted if not."""
-        size = self.limits.opened_bytes_each + len(proposal.value)
-        if self.peers[peer].opens.take(self.clock(), size):
-            return True
-        self.bites.note(Bound.OPENED_BYTES_BURST_MAX, peer)
-        return False
 
     def _has_topic_room(self, peer: int, instance: InstanceId) -> bool:
         """Whether a peer alone may have this opened, as far as its topic goes; counted if not.
@@ -437,3 +438,12 @@ class Arrivals:
             for vote in votes:
                 instance = as_instance(vote.instance)
                 self.observer.put_aside(instance, peer, vote, why, self.clock())
+
+
+def _proposed_in(frame: Frame) -> set[object]:
+    """The instances for which a frame has a PRE-PREPARE of the first round."""
+    return {
+        vote.instance
+        for vote in frame.votes
+        if vote.type is MessageType.PRE_PREPARE and vote.round == 1
+    }

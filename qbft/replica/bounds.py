@@ -15,6 +15,9 @@ class Bound(StrEnum):
 
     OPEN_INSTANCES_MAX = "open_instances_max"
     OPEN_INSTANCES_PER_PEER_MAX = "open_instances_per_peer_max"
+    OPENING_PLACES_MIN = "opening_places_min"
+    WAITING_OPENINGS_MAX = "waiting_openings_max"
+    WAITING_OPENING_BYTES_MAX = "waiting_opening_bytes_max"
     KEPT_BYTES_PER_PEER_MAX = "kept_bytes_per_peer_max"
     HELD_VOTES_PER_PEER_MAX = "held_votes_per_peer_max"
     HELD_BYTES_PER_PEER_MAX = "held_bytes_per_peer_max"

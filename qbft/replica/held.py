@@ -73,6 +73,14 @@ class HeldVotes:
         unopened = self._instances.get(instance)
         return len(unopened.round_changes) if unopened is not None else 0
 
+    def has_pre_prepare(self, source: int, instance: InstanceId) -> bool:
+        """Whether a PRE-PREPARE of the first round is held of this validator."""
+        unopened = self._instances.get(instance)
+        return unopened is not None and any(
+            vote.source == source and vote.round == 1 and vote.type is MessageType.PRE_PREPARE
+            for vote in unopened.votes.values()
+        )
+
     def instances_of(self, source: int) -> dict[InstanceId, Message]:
         """The instances in which a vote of this source is held, each with one."""
         return {

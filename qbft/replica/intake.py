@@ -162,7 +162,7 @@ class Intake:
             cost = next(parts, None)
             if cost is None:
                 return
-            self._spend(peer, cost)
+            self.note_work(peer, cost)
         self._queues.setdefault(peer, deque()).appendleft((_NOTHING, parts))
 
     def _has_share(self, peer: int) -> bool:
@@ -173,7 +173,8 @@ class Intake:
             and peer not in self._paused
         )
 
-    def _spend(self, peer: int, cost: int) -> None:
+    def note_work(self, peer: int, cost: int) -> None:
+        """Count what was done for a peer in this turn, be it beside its frames."""
         self._done += cost
         self._spent[peer] = self._spent.get(peer, 0) + cost
 
@@ -231,7 +232,7 @@ class Intake:
         load, parts = queue[0]
         cost = next(parts, None)
         if cost is not None:
-            self._spend(peer, cost)
+            self.note_work(peer, cost)
             return
         queue.popleft()
         if not queue:

@@ -21,6 +21,32 @@ class ReplicaLimits:
     open_instances_of_peers_max: int = 64_000
     """... and all peers together, shared out equally."""
 
+    opening_places_free: int = 8
+    """Places for open instances that are there for everybody, first come, first served; ..."""
+
+    opening_places_min: int = 2
+    """... above them, those of one peer alone, whoever else wants some; it may have half as many as
+    the busiest other, for it may ask each node ..."""
+
+    opening_places_max: int = 256
+    """... and so many while nobody else wants any ..."""
+
+    contention_ms: int = 1_000
+    """... nor has opened anything for so long."""
+
+    opening_place_ms: int = 200
+    """How long an instance that is not closed has its place; one with more than
+    `opening_places_free` that many times."""
+
+    opening_bytes_per_place: int = 64 << 10
+    """Bytes of a value for which its instance takes one more place."""
+
+    waiting_openings_max: int = 1_024
+    """Proposals of one peer that wait for a place, those for instances that it leads apart ..."""
+
+    waiting_opening_bytes_max: int = 8 << 20
+    """... and what their values may occupy."""
+
     kept_bytes_per_peer_max: int = 128 << 20
     """What one peer's messages occupy in all open instances: values, votes that wait, and what is
     in the engines' logs beyond what any honest peer's votes need."""

@@ -22,11 +22,15 @@ class TokenBucket:
 
     def take(self, now_ms: int, tokens: float = 1) -> bool:
         """Whether there were so many tokens, or all there can be; they are gone now."""
-        self._earn(now_ms)
-        if self._tokens < min(tokens, self._burst_max):
+        if not self.has(now_ms, tokens):
             return False
         self._tokens -= tokens
         return True
+
+    def has(self, now_ms: int, tokens: float = 1) -> bool:
+        """Whether `take` would give so many."""
+        self._earn(now_ms)
+        return self._tokens >= min(tokens, self._burst_max)
 
     def overdraw(self, now_ms: int, tokens: float) -> int:
         """Take so many, there or not; gives in how many milliseconds none will be owed (0: now)."""
@@ -49,7 +53,6 @@ class Peer:
         self._bites = bites or Bites()
         self.answers = TokenBucket(limits.answer_burst_max, 1 / limits.answer_every_ms)
         self.pulls = TokenBucket(limits.pull_bytes_burst_max, limits.pull_bytes_per_ms)
-        self.opens = TokenBucket(limits.opened_bytes_burst_max, limits.opened_bytes_per_ms)
         self.account = Account(limits.kept_bytes_per_peer_max)
         self.acknowledged = 0
         """Up to this own vote sequence the peer lacks nothing, as far as it said in this life."""
@@ -75,8 +78,6 @@ class Peer:
         """What it is being told of, where it is without its votes."""
         self.marks: OrderedDict[str, int] = OrderedDict()
         """From which height on it keeps a topic, as far as it has said."""
-        self.opened = 0
-        """Open instances that its messages opened."""
         self.bare = 0
         """Decisions learnt from it whose bytes are not here."""
 

@@ -55,6 +55,7 @@ from qbft.replica.misconduct import Misconduct
 from qbft.replica.narrow import as_digest, as_instance
 from qbft.replica.observer import Observer
 from qbft.replica.open_instance import OpenInstance
+from qbft.replica.openings import Asked, Openings
 from qbft.replica.outbox import Outbox
 from qbft.replica.own_votes import CastVote
 from qbft.replica.peer import Peer
@@ -168,13 +169,9 @@ class Replica:
         }
         self.tally = Tally(self._peers)
         self._accounts = {index: peer.account for index, peer in self._peers.items()}
-        self._open_per_peer_max = min(
-            limits.open_instances_per_peer_max,
-            limits.open_instances_of_peers_max // max(1, len(self._peers)),
-        )
         self._open: dict[InstanceId, OpenInstance] = {}
-        self._openers: dict[InstanceId, int] = {}
-        self._opened_by_own = self._providing = 0
+        self._openings = Openings(validator, self._peers, limits, bites)
+        self._providing = 0
         self._quarantined: set[InstanceId] = set()
         self._given_up: set[InstanceId] = set()
         self._outbox = Outbox()
@@ -251,13 +248,14 @@ class Replica:
         self._arrivals = Arrivals(
             validator=validator,
             faulty=definition.faulty,
+            leader=definition.leader,
             peers=self._peers,
             opens=self._open,
+            openings=self._openings,
             instances=Instances(
                 open_instance=self._open_instance,
                 learn=self._learn,
                 touch=self._touch,
-                may_open=self._may_open,
                 is_authorised=self._is_authorised,
                 authorising_work=self._authorising_work,
                 is_below_mark=self._is_below_mark,
@@ -370,9 +368,7 @@ class Replica:
         self._check_topic(instance.topic)
         opened = self._open.get(instance)
         concluding = instance in self._conclusions
-        own_places_left = self._opened_by_own < self._limits.open_instances_max
-        if opened is None and not concluding and not own_places_left:
-            self.bites.note(Bound.OPEN_INSTANCES_MAX)
+        if opened is None and not concluding and not self._openings.has_own_place():
             raise Busy("too many undecided instances are open", self._limits.resend_ms)
         is_seal = instance == self._sealing.instance
         if is_seal and not self._sealing.accepts(proposal):
@@ -472,7 +468,7 @@ class Replica:
             by_peer[index] = PeerDepths(
                 held_votes=self._held.count_of(index),
                 kept_bytes=peer.account.spent,
-                opened_instances=peer.opened,
+                opened_instances=self._openings.count_of(index),
                 waiting_work=waiting.work,
                 waiting_bytes=waiting.size,
                 feed_position=read,
@@ -837,10 +833,6 @@ class Replica:
         is_ordered = self._policies(proposal.instance.topic).ordered
         return signatures_in(proposal.value) if is_ordered else 0
 
-    def _may_open(self, peer: int) -> bool:
-        """Whether the peer has places left; own clients and other peers have theirs."""
-        return self._peers[peer].opened < self._open_per_peer_max
-
     def _make(self, instance: InstanceId) -> OpenInstance:
         opened = self.instance_type(
             instance,
@@ -859,21 +851,19 @@ class Replica:
         return opened
 
     def _open_instance(
-        self, instance: InstanceId, opener: int, proposal: Proposal | None = None
+        self, instance: InstanceId, opener: int, asked: Asked | None = None
     ) -> OpenInstance:
         """Open: start the engine, adopt the proposal, and take the votes that were held for it."""
         opened = self._make(instance)
-        self._openers[instance] = opener
-        if opener == self._validator:
-            self._opened_by_own += 1
-        else:
-            self._peers[opener].opened += 1
+        self._openings.opened(instance, opener, asked, self._now_ms)
         if self._observer is not None:
             self._observer.opened(instance, opener, self._now_ms)
         self.tally.opened += 1
         opened.start(self._now_ms)
-        if proposal is not None:
-            self._learn(opened, opener, proposal)
+        if asked is not None:
+            self._learn(opened, opener, asked.proposal)
+        for peer, waiting in self._openings.release(instance):
+            self._learn(opened, peer, waiting)
         self._take_held(opened)
         for peer in self._held.drain_missed(instance):
             self._asking.for_decision(peer, instance)
@@ -924,6 +914,7 @@ class Replica:
             self._aftermath.next_due_ms,
             self._next_tick_ms if ticks else None,
             self._intake.resumes_ms,
+            self._openings.resumes_ms(self._now_ms),
         )
         first_ms: int | None = None
         for ms in due:
@@ -935,6 +926,8 @@ class Replica:
         """Go on with what was left over; then timers, always, and the tick of re-sending."""
         self._now_ms = now_ms
         self._intake.go_on(now_ms)
+        if self._openings.has_waiting:
+            self._open_waiting(now_ms)
         if self._deadlines.are_due(now_ms):
             self._run_timers(now_ms)
         self._aftermath.run_due(now_ms)
@@ -956,6 +949,13 @@ class Replica:
         if self._deadlines.are_due(now_ms):
             self.bites.note(Bound.TURN_TIMERS_MAX)
 
+    def _open_waiting(self, now_ms: int) -> None:
+        """Open what has waited for a place, as far as the turn can bear it."""
+        for peer, asked in self._openings.ready(now_ms):
+            self._intake.note_work(peer, self._arrivals.take_proposal(peer, asked))
+            if self._intake.is_saturated:
+                return
+
     def _tick(self, now_ms: int) -> None:
         """Send again what was not acknowledged, and ask again for what did not come."""
         before_ms = now_ms - self._limits.resend_ms
@@ -963,7 +963,7 @@ class Replica:
             self._resender.resend(
                 peer, cast_before_ms=before_ms, last_sequence=self._voice.last_sequence
             )
-        self._asking.tick(now_ms, self._may_open, self._is_concluded)
+        self._asking.tick(now_ms, self._openings.takes_more, self._is_concluded)
         self._relay.tick()
         self._lost_votes.tick()
         self._catch_up.tick(now_ms)
@@ -1056,11 +1056,7 @@ class Replica:
         self._asking.forget(instance)
         self._relay.forget(instance)
         self._resender.forget(instance)
-        opener = self._openers.pop(instance, None)
-        if opener == self._validator:
-            self._opened_by_own -= 1
-        elif opener is not None:
-            self._peers[opener].opened -= 1
+        self._openings.closed(instance)
 
     def turn_done(self, now_ms: int) -> None:
         """Publish the decisions that are durable now, and tell whoever waited."""

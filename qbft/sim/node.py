@@ -71,7 +71,7 @@ class WatchedReplica(Replica):
     @property
     def openers(self) -> Mapping[InstanceId, int]:
         """Which validator's clients or messages opened each instance that is open."""
-        return self._openers
+        return self._openings.openers
 
     @property
     def has_open(self) -> bool:

@@ -19,6 +19,7 @@ from replica_builders import (
 from qbft.core import Message, MessageType
 from qbft.crypto.proposal import Proposal
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.openings import Asked, Way
 from qbft.transport import FeedPage, FeedRequest, Frame
 
 LIAR = 3
@@ -124,7 +125,7 @@ def test_a_liar_can_neither_stop_nor_split_nor_swell_the_others() -> None:
             rejected.update(reason for reason, _ in rig.rejected)
             peer = rig.replica._peers[LIAR]
             assert peer.account.spent <= LIMITS.kept_bytes_per_peer_max
-            assert peer.opened <= LIMITS.open_instances_per_peer_max
+            assert rig.replica._openings.count_of(peer.index) <= LIMITS.open_instances_per_peer_max
             assert rig.replica.status().held_votes <= 3 * LIMITS.held_votes_per_peer_max
     assert "instance_quarantined" not in rejected
     assert {"bad_certificate", "value_budget", "open_budget"} <= rejected
@@ -134,7 +135,7 @@ def test_a_liar_can_neither_stop_nor_split_nor_swell_the_others() -> None:
 def test_a_cluster_of_one_decides_by_itself() -> None:
     """SCENARIOS A2 at its smallest: no peer is needed, and none is asked."""
     rig = Rig(0, nodes=1)
-    rig.replica._open_instance(instance(), 0, proposal(b"v"))
+    rig.replica._open_instance(instance(), 0, Asked(proposal(b"v"), Way.FORWARD))
     turns = rig.settle()
     assert rig.disk.get(instance()).value == b"v"
     assert {to for turn in turns for to, _ in turn.frames} == {None}

@@ -19,6 +19,7 @@ from replica_builders import (
 
 from qbft.crypto.proposal import Proposal
 from qbft.errors import TooManyTopics
+from qbft.replica.limits import ReplicaLimits
 from qbft.replica.policy import TopicPolicy
 from qbft.replica.protocols import MarkRecord, ProposalRecord
 
@@ -63,6 +64,7 @@ async def test_peers_have_room_where_own_clients_have_none() -> None:
     assert rig.replica.status().topics == 8
     rig.receive(2, proposals=(of("a9"), of("a8", 1), of("b")))
     assert rig.rejected == [("topic_budget", 2)]
+    rig.wait(ReplicaLimits().opening_place_ms)
     assert not rig.replica.is_open(instance(0, "a9"))
     assert rig.replica.is_open(instance(1, "a8"))
     assert rig.replica.is_open(instance(0, "b"))

@@ -19,6 +19,7 @@ from qbft.crypto.proposal import Proposal, value_digest
 from qbft.decision import Decision
 from qbft.replica.held import HeldVotes
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.openings import Openings
 from qbft.replica.replica import Replica
 from qbft.sim.network import Network
 from qbft.sim.node import Node
@@ -291,7 +292,7 @@ CROWDED = replace(
 
 def peers_have_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """Peers may open what they like."""
-    monkeypatch.setattr(Replica, "_may_open", lambda replica, peer: True)
+    monkeypatch.setattr(Openings, "has_place", lambda openings, peer: True)
 
 
 def clients_have_places(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +300,7 @@ def clients_have_places(monkeypatch: pytest.MonkeyPatch) -> None:
     propose = Replica.propose
 
     def forgetful(replica: Replica, proposal: Proposal, now_ms: int) -> object:
-        replica._opened_by_own = 0
+        replica._openings._counts[replica._validator] = 0
         return propose(replica, proposal, now_ms)
 
     monkeypatch.setattr(Replica, "propose", forgetful)

@@ -1,0 +1,310 @@
+"""Who opened what, and whose turn it is to open more (HARDENING U7; docs/adr/019).
+
+Opening is cheap for whoever asks and dear for everybody else: an instance costs each node a whole
+decision. So what a peer alone has opened here is bounded three times: in all, in bytes a second,
+and by what others want: while others want something too it has few places here, unless they have
+many. What finds no place waits in its peer's queue, and opens as soon as there is one, each peer in
+its turn.
+
+An instance has its place until it is closed, but not for long: what takes longer waits for a timer
+and costs little, and what never ends, for it reaches no quorum, must not keep its peer's later ones
+out. One with a large value takes several places, and has them for a time however soon it is closed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from qbft.core import InstanceId
+from qbft.crypto.proposal import Proposal
+from qbft.replica.bounds import Bites, Bound
+from qbft.replica.limits import ReplicaLimits
+from qbft.replica.peer import TokenBucket
+
+
+class Way(Enum):
+    """How a peer alone can have an instance opened."""
+
+    FORWARD = auto()
+    """It hands on what a client proposed."""
+
+    LEAD = auto()
+    """It proposes as the first round's leader, so that it may well speak for others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a peer alone asks this node to open: an authorised proposal, and how it came."""
+
+    proposal: Proposal
+    way: Way
+
+
+@dataclass(slots=True, eq=False)
+class _Share:
+    """What one validator's messages have opened lately in one way, and what waits of it."""
+
+    places: int = 0
+    opened_ms: int | None = None
+    waiting: dict[InstanceId, Proposal] = field(default_factory=dict)
+    waiting_bytes: int = 0
+
+    def wants_since(self, since_ms: int) -> bool:
+        """Whether it has places, or has opened something since then."""
+        return self.places > 0 or (self.opened_ms is not None and self.opened_ms >= since_ms)
+
+    def add(self, proposal: Proposal) -> None:
+        """Let a proposal wait."""
+        self.waiting[proposal.instance] = proposal
+        self.waiting_bytes += len(proposal.value)
+
+    def take(self, instance: InstanceId) -> Proposal | None:
+        """Give, and have no more, what waits for an instance."""
+        proposal = self.waiting.pop(instance, None)
+        if proposal is not None:
+            self.waiting_bytes -= len(proposal.value)
+        return proposal
+
+
+class Openings:
+    """The open instances by opener, and the proposals that wait for a place.
+
+    `bites` counts the bounds that bite.
+    """
+
+    def __init__(
+        self,
+        validator: int,
+        peers: Iterable[int],
+        limits: ReplicaLimits,
+        bites: Bites | None = None,
+    ) -> None:
+        self._validator = validator
+        self._limits = limits
+        self._bites = bites or Bites()
+        self._own = _Share()
+        self._shares = {(peer, way): _Share() for peer in peers for way in Way}
+        self._paces = {
+            peer: TokenBucket(limits.opened_bytes_burst_max, limits.opened_bytes_per_ms)
+            for peer, _ in self._shares
+        }
+        self._per_peer_max = min(
+            limits.open_instances_per_peer_max,
+            limits.open_instances_of_peers_max // max(1, len(self._paces)),
+        )
+        self._openers: dict[InstanceId, int] = {}
+        self._counts = dict.fromkeys((validator, *self._paces), 0)
+        self._placed: dict[InstanceId, tuple[_Share, int]] = {}
+        self._leaving: list[tuple[int, InstanceId]] = []
+        self._places = 0
+        self._waiting = 0
+        self._turn = 0
+
+    # --- what is open -----------------------------------------------------------------------------
+
+    @property
+    def openers(self) -> Mapping[InstanceId, int]:
+        """Whose clients or messages opened each instance; those of the journal are nobody's."""
+        return self._openers
+
+    def count_of(self, opener: int) -> int:
+        """How many of them one validator opened."""
+        return self._counts[opener]
+
+    def has_own_place(self) -> bool:
+        """Whether own clients may open one more; counted if not."""
+        if self._counts[self._validator] < self._limits.open_instances_max:
+            return True
+        self._bites.note(Bound.OPEN_INSTANCES_MAX)
+        return False
+
+    def has_place(self, peer: int) -> bool:
+        """Whether a peer may have one more open at all, alone or with others."""
+        return self._counts[peer] < self._per_peer_max
+
+    def takes_more(self, peer: int) -> bool:
+        """Whether to ask a peer for what was refused of it: it has a place, and little waits."""
+        waiting = max(len(self._shares[peer, way].waiting) for way in Way)
+        return self.has_place(peer) and 2 * waiting <= self._limits.waiting_openings_max
+
+    def opened(self, instance: InstanceId, opener: int, asked: Asked | None, now_ms: int) -> None:
+        """Note that an instance was opened, and what a peer alone asked for.
+
+        Where a peer did not, f others are in it, and it takes no place.
+        """
+        self._openers[instance] = opener
+        self._counts[opener] += 1
+        if opener == self._validator:
+            share = self._own
+        elif asked is not None:
+            share = self._shares[opener, asked.way]
+        else:
+            return
+        self._free_places(now_ms)
+        places = self._places_of(asked.proposal) if asked is not None else 1
+        self._places += places
+        share.places += places
+        share.opened_ms = now_ms
+        self._placed[instance] = share, places
+        heapq.heappush(self._leaving, (now_ms + self._place_ms(places), instance))
+
+    def closed(self, instance: InstanceId) -> None:
+        """Note that an instance is closed."""
+        _, places = self._placed.get(instance, (None, 0))
+        if places == 1:
+            self._leave_place(instance)
+        opener = self._openers.pop(instance, None)
+        if opener is not None:
+            self._counts[opener] -= 1
+
+    # --- whose turn it is -------------------------------------------------------------------------
+
+    def admits(self, peer: int, asked: Asked, now_ms: int) -> bool:
+        """Whether what a peer asks for may be opened now; its bytes are spent then."""
+        if not self.has_place(peer):
+            self._bites.note(Bound.OPEN_INSTANCES_PER_PEER_MAX, peer)
+            return False
+        if not self._is_in_turn(peer, asked, now_ms):
+            self._bites.note(Bound.OPENING_PLACES_MIN, peer)
+            return False
+        if not self._paces[peer].take(now_ms, self._size(asked.proposal)):
+            self._bites.note(Bound.OPENED_BYTES_BURST_MAX, peer)
+            return False
+        return True
+
+    def wait(self, peer: int, asked: Asked) -> bool:
+        """Let what a peer asks for wait for its turn; False if too much of it does."""
+        share, limits, proposal = self._shares[peer, asked.way], self._limits, asked.proposal
+        waiting = share.waiting.get(proposal.instance)
+        if waiting is not None:
+            return waiting == proposal
+        size = share.waiting_bytes + len(proposal.value)
+        if len(share.waiting) >= limits.waiting_openings_max:
+            self._bites.note(Bound.WAITING_OPENINGS_MAX, peer)
+        elif share.waiting and size > limits.waiting_opening_bytes_max:
+            self._bites.note(Bound.WAITING_OPENING_BYTES_MAX, peer)
+        else:
+            share.add(proposal)
+            self._waiting += 1
+            return True
+        return False
+
+    def awaits(self, peer: int, instance: InstanceId, digest: bytes) -> bool:
+        """Whether that value of a peer waits here for its instance to be opened."""
+        values = (self._shares[peer, way].waiting.get(instance) for way in Way)
+        return any(value is not None and value.digest == digest for value in values)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether anything waits."""
+        return self._waiting > 0
+
+    def resumes_ms(self, now_ms: int) -> int | None:
+        """When what waits should be looked at: now, when a place becomes free, or not at all."""
+        if not self._waiting:
+            return None
+        self._free_places(now_ms)
+        if any(self._next_ready(*key, now_ms) for key in self._shares):
+            return now_ms
+        return self._leaving[0][0] if self._leaving else now_ms + self._limits.opening_place_ms
+
+    def ready(self, now_ms: int) -> Iterator[tuple[int, Asked]]:
+        """Give (peer, what it asked for) of what may be opened now, each peer in its turn.
+
+        What is given waits no more; whether there is a place is looked at anew before each.
+        """
+        keys = list(self._shares)
+        idle = 0
+        while idle < len(keys):
+            peer, way = keys[self._turn % len(keys)]
+            self._turn += 1
+            idle += 1
+            asked = self._next_ready(peer, way, now_ms)
+            if asked is not None:
+                idle = 0
+                self._take(self._shares[peer, way], asked.proposal.instance)
+                yield peer, asked
+
+    def release(self, instance: InstanceId) -> list[tuple[int, Proposal]]:
+        """Give (peer, proposal) of all that waits for an instance: it is open, or decided."""
+        if not self._waiting:
+            return []
+        taken = [(peer, self._take(share, instance)) for (peer, _), share in self._shares.items()]
+        return [(peer, proposal) for peer, proposal in taken if proposal is not None]
+
+    def _take(self, share: _Share, instance: InstanceId) -> Proposal | None:
+        proposal = share.take(instance)
+        self._waiting -= proposal is not None
+        return proposal
+
+    # --- shares -----------------------------------------------------------------------------------
+
+    def _next_ready(self, peer: int, way: Way, now_ms: int) -> Asked | None:
+        """What waits longest in a share, if it may be opened now."""
+        share = self._shares[peer, way]
+        if not share.waiting or not self.has_place(peer):
+            return None
+        asked = Asked(next(iter(share.waiting.values())), way)
+        in_turn = self._is_in_turn(peer, asked, now_ms)
+        has_pace = in_turn and self._paces[peer].has(now_ms, self._size(asked.proposal))
+        return asked if has_pace else None
+
+    def _is_in_turn(self, peer: int, asked: Asked, now_ms: int) -> bool:
+        """Whether there is a place for what a peer asks for; one of its own there always is."""
+        self._free_places(now_ms)
+        share = self._shares[peer, asked.way]
+        places = self._places_of(asked.proposal)
+        return (
+            share.places == 0
+            or self._places + places <= self._limits.opening_places_free
+            or share.places + places <= self._places_max(peer, asked.way, now_ms)
+        )
+
+    def _places_of(self, proposal: Proposal) -> int:
+        """How many places an instance takes: one, and more where its value is large."""
+        return 1 + len(proposal.value) // self._limits.opening_bytes_per_place
+
+    def _place_ms(self, places: int) -> int:
+        """How long an instance that takes so many places has them."""
+        limits = self._limits
+        return limits.opening_place_ms * max(1, places // limits.opening_places_free)
+
+    def _places_max(self, peer: int, way: Way, now_ms: int) -> int:
+        """The places of one share now, with what others want.
+
+        Whoever forwards is held against own clients and others that forward, and has half of what
+        the busiest of them has: it may ask each node for as much. Whoever leads is held against
+        other leaders, and against all that this node was asked for itself. What leaders open is not
+        held against forwards: much of it others have asked them for, this peer perhaps.
+        """
+        limits = self._limits
+        others = [other for other in self._paces if other != peer]
+        asking = [self._own, *(self._shares[other, Way.FORWARD] for other in others)]
+        leading = [self._shares[other, Way.LEAD] for other in others]
+        rivals = asking if way is Way.FORWARD else asking + leading
+        since_ms = now_ms - limits.contention_ms
+        if not any(rival.wants_since(since_ms) for rival in rivals):
+            return limits.opening_places_max
+        if way is Way.FORWARD:
+            busiest = max(rival.places for rival in asking) // 2
+        else:
+            asked_for = sum(rival.places for rival in asking)
+            busiest = max([asked_for, *(rival.places for rival in leading)])
+        return max(limits.opening_places_min, busiest)
+
+    def _free_places(self, now_ms: int) -> None:
+        """End what has had its place for long enough."""
+        while self._leaving and self._leaving[0][0] <= now_ms:
+            self._leave_place(heapq.heappop(self._leaving)[1])
+
+    def _leave_place(self, instance: InstanceId) -> None:
+        share, places = self._placed.pop(instance, (None, 0))
+        if share is not None:
+            share.places -= places
+            self._places -= places
+
+    def _size(self, proposal: Proposal) -> int:
+        return self._limits.opened_bytes_each + len(proposal.value)
