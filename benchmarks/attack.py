@@ -1,11 +1,13 @@
 """What attacks cost: three real nodes, a liar in the place of the fourth, honest clients.
 
-    python benchmarks/attack.py [--only "many instances,replays"] [--json] [--write]
+    python benchmarks/attack.py [--only "many instances,replays"] [--runs 3] [--json] [--write]
 
 Each attack of `tests/attacks` goes on while honest clients keep so many proposals in flight, of
 instances that an honest node leads; one more always proposes where the liar leads. What is measured
 is held against the same cluster with nobody in the fourth place, measured before. The liar runs on
-this machine too, at the least priority, so that what it costs is what the nodes do for it.
+this machine too, at the least priority, so that what it costs is what the nodes do for it. Of
+several runs, each on fresh clusters, the table has the median of each figure, the share of late
+turns in all of them, and the most memory and lines of any.
 
     decisions/s   of the honest clients, and its share of the undisturbed rate: at least 50 %
     p99           of their latency, and how many times the undisturbed one it is: at most 3
@@ -94,9 +96,27 @@ class Figures:
     led_by_liar_s: float
     failures: int
     resident_mib: float
+    turns: float
     late_share: float
     late_ms: float
     lines: int
+
+    @classmethod
+    def over(cls, runs: Sequence[Figures]) -> Figures:
+        """Of several runs together."""
+        turns = sum(run.turns for run in runs)
+        middle = {
+            name: statistics.median(getattr(run, name) for run in runs)
+            for name in ("decisions_s", "p50_ms", "p99_ms", "led_by_liar_s", "late_ms")
+        }
+        return cls(
+            **middle,
+            turns=turns,
+            late_share=sum(run.late_share * run.turns for run in runs) / turns,
+            failures=sum(run.failures for run in runs),
+            resident_mib=max(run.resident_mib for run in runs),
+            lines=max(run.lines for run in runs),
+        )
 
     @classmethod
     def of(
@@ -111,6 +131,7 @@ class Figures:
             led_by_liar_s=statistics.median(told.led_by_liar) if told.led_by_liar else float("inf"),
             failures=len(told.failures),
             resident_mib=max(memory.most.values()),
+            turns=late.turns,
             late_share=late.share,
             late_ms=late.seconds * 1_000,
             lines=lines,
@@ -119,23 +140,33 @@ class Figures:
 
 @dataclass(frozen=True)
 class Result:
-    """An attack's figures beside the undisturbed ones of the same cluster."""
+    """An attack's figures beside the undisturbed ones of the same cluster, in each run."""
 
     name: str
     shows: str
-    figures: Figures
-    undisturbed: Figures
+    runs: list[Figures]
+    undisturbed: list[Figures]
     agreement: bool = True
+
+    @property
+    def figures(self) -> Figures:
+        """Those of all runs."""
+        return Figures.over(self.runs)
 
     @property
     def share(self) -> float:
         """Of the undisturbed rate."""
-        return self.figures.decisions_s / self.undisturbed.decisions_s
+        return statistics.median(
+            run.decisions_s / calm.decisions_s
+            for run, calm in zip(self.runs, self.undisturbed, strict=True)
+        )
 
     @property
     def times(self) -> float:
         """The undisturbed 99th percentile."""
-        return self.figures.p99_ms / self.undisturbed.p99_ms
+        return statistics.median(
+            run.p99_ms / calm.p99_ms for run, calm in zip(self.runs, self.undisturbed, strict=True)
+        )
 
     def broken(self) -> list[str]:
         """Which of the promises did not hold."""
@@ -194,19 +225,25 @@ async def run_group(names: Sequence[str], arguments: argparse.Namespace) -> list
                     figures = await measure(
                         cluster, clients, arguments.seconds, arguments.in_flight
                     )
-                results.append(Result(name, ATTACKS[name].shows, figures, undisturbed))
+                results.append(Result(name, ATTACKS[name].shows, [figures], [undisturbed]))
             await asyncio.gather(*(cluster.stop(node) for node in HONEST))
             audit(cluster.directory, cluster.cluster)
     return results
 
 
 def rows(results: Sequence[Result]) -> Iterator[str]:
-    """The table, as Markdown."""
+    """The table, as Markdown; its first line of figures is nobody's attack."""
     yield (
         "| attack | what it does | decisions/s | of undisturbed | p99 ms | times | led by liar s |"
         " memory MiB | late > 50 ms | late ms | lines | broken |"
     )
     yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
+    calm = Figures.over([run for result in results for run in result.undisturbed])
+    yield (
+        f"| *none* | nothing | {calm.decisions_s:.0f} | | {calm.p99_ms:.0f} | |"
+        f" {calm.led_by_liar_s:.1f} | {calm.resident_mib:.0f} | {calm.late_share:.2%} |"
+        f" {calm.late_ms:.0f} | {calm.lines} | |"
+    )
     for result in results:
         figures = result.figures
         yield (
@@ -233,12 +270,16 @@ def _names(text: str) -> list[str]:
 
 
 async def run(arguments: argparse.Namespace) -> list[Result]:
-    """All groups, one after the other; in the order of the catalogue."""
-    found = {
-        result.name: result
-        for group in grouped(arguments.only)
-        for result in await run_group(group, arguments)
-    }
+    """All groups, one after the other, and all again; in the order of the catalogue."""
+    found: dict[str, Result] = {}
+    for number in range(arguments.runs):
+        print(f"run {number + 1} of {arguments.runs}", file=sys.stderr, flush=True)
+        for group in grouped(arguments.only):
+            for result in await run_group(group, arguments):
+                known = found.setdefault(result.name, result)
+                if known is not result:
+                    known.runs.extend(result.runs)
+                    known.undisturbed.extend(result.undisturbed)
     return [found[name] for name in arguments.only]
 
 
@@ -246,6 +287,7 @@ def main() -> int:
     """Parse, measure, print; 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", type=_names, default=list(ATTACKS), metavar="NAME,NAME,...")
+    parser.add_argument("--runs", type=int, default=1, help="of each attack, on fresh clusters")
     parser.add_argument("--seconds", type=float, default=5.0, help="counted, of each attack")
     parser.add_argument("--warm-up", type=float, default=1.5, help="seconds before")
     parser.add_argument("--in-flight", type=int, default=16)
