@@ -277,8 +277,9 @@ class Openings:
 
         Whoever forwards is held against own clients and others that forward, and has half of what
         the busiest of them has: it may ask each node for as much. Whoever leads is held against
-        other leaders, and against all that this node was asked for itself. What leaders open is not
-        held against forwards: much of it others have asked them for, this peer perhaps.
+        other leaders, and against all that this node was asked for itself, and has twice as much:
+        what it leads it leads everywhere, and one leads more than another by chance. What leaders
+        open is not held against forwards: others have asked them for it, this peer perhaps.
         """
         limits = self._limits
         others = [other for other in self._paces if other != peer]
@@ -292,7 +293,7 @@ class Openings:
             busiest = max(rival.places for rival in asking) // 2
         else:
             asked_for = sum(rival.places for rival in asking)
-            busiest = max([asked_for, *(rival.places for rival in leading)])
+            busiest = 2 * max([asked_for, *(rival.places for rival in leading)])
         return max(limits.opening_places_min, busiest)
 
     def _free_places(self, now_ms: int) -> None:

@@ -126,7 +126,7 @@ def test_what_leaders_open_makes_no_room_for_forwards() -> None:
     """Leaders may speak for the same peer: else floods would make room for each other."""
     room = Room()
     room.own(FREE)
-    assert room.asks(OTHER, 12, Way.LEAD) == FREE
+    assert room.asks(OTHER, 12, Way.LEAD) == 2 * FREE
     assert room.asks(LIAR, 10) == LEAST
 
 
@@ -136,14 +136,14 @@ def test_a_leader_may_open_what_this_node_was_asked_for_itself() -> None:
     room.own(4)
     room.asks(THIRD, 2)
     room.asks(OTHER, 2)
-    assert room.asks(LIAR, 20, Way.LEAD) == 8
+    assert room.asks(LIAR, 20, Way.LEAD) == 2 * 8
 
 
-def test_a_leader_may_open_as_much_as_another_leader() -> None:
-    """Where one leads much others may."""
+def test_a_leader_may_open_twice_as_much_as_another_leader() -> None:
+    """Where one leads much others may; and who leads more than another does so by chance."""
     room = Room()
-    assert room.asks(OTHER, 10, Way.LEAD) == 10
-    assert room.asks(LIAR, 20, Way.LEAD) == 10
+    assert room.asks(OTHER, 8, Way.LEAD) == 8
+    assert room.asks(LIAR, 20, Way.LEAD) == 16
 
 
 def test_what_it_leads_and_what_it_forwards_is_counted_apart() -> None:
@@ -151,7 +151,7 @@ def test_what_it_leads_and_what_it_forwards_is_counted_apart() -> None:
     room = Room()
     room.own(4)
     assert room.asks(LIAR, 10) == LEAST
-    assert room.asks(LIAR, 10, Way.LEAD) == 4
+    assert room.asks(LIAR, 10, Way.LEAD) == 8
 
 
 def test_a_large_value_takes_more_places() -> None:
