@@ -75,11 +75,12 @@ class Aftermath:
         No signature is needed to know it. A COMMIT tells that its source will decide too, where the
         source sent it itself.
         """
-        known = self._recent.get(as_instance(vote.instance))
+        instance = as_instance(vote.instance)
+        known = self._recent.get(instance)
         if known is None or vote.type not in _HARMLESS or known != (vote.round, vote.value):
             return False
         if vote.type is MessageType.COMMIT and vote.source == sender:
-            settled = self._waiting.get(as_instance(vote.instance))
+            settled = self._waiting.get(instance)
             if settled is not None:
                 settled.silent.discard(sender)
         return True

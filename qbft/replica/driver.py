@@ -117,13 +117,15 @@ class Driver:
 
     def _drain(self) -> None:
         """Hand over what has arrived, as much as fits into this turn."""
+        machine, frames = self._machine, self._frames
         now = now_ms()
-        fresh, self._fresh = self._fresh, {}
-        for peer in fresh:
-            self._machine.link_up(peer, now)
-        while self._frames and not self._machine.is_saturated:
-            peer, frame = self._frames.popleft()
-            self._machine.receive(peer, frame, now)
+        if self._fresh:
+            fresh, self._fresh = self._fresh, {}
+            for peer in fresh:
+                machine.link_up(peer, now)
+        while frames and not machine.is_saturated:
+            peer, frame = frames.popleft()
+            machine.receive(peer, frame, now)
         if not self._frames:
             self._taken.set()
 

@@ -217,6 +217,18 @@ class OpenInstance:
 
     def _admit(self, sender: int, message: Message, now_ms: int) -> bool:
         """Whether the engine may have it now; else it waits here, or is gone."""
+        kind = message.type
+        names_value = kind is MessageType.PRE_PREPARE or kind is MessageType.ROUND_CHANGE
+        if names_value and not self._has_passed(sender, message, now_ms):
+            return False
+        if not self._log_tab.pay(sender, message):
+            self.lacking.add(sender)
+            self._put_aside(sender, message, "log_budget", now_ms)
+            return False
+        return True
+
+    def _has_passed(self, sender: int, message: Message, now_ms: int) -> bool:
+        """Whether the value is here that a message names, and passed its check."""
         awaited = self._awaited_value(message)
         if awaited is not None:
             self._note_kept(sender, kept=self.awaited.hold(awaited, sender, message))
@@ -228,10 +240,6 @@ class OpenInstance:
         if not admitted:
             why = "awaits_check" if admitted is None else "invalid_value"
             self._put_aside(sender, message, why, now_ms)
-            return False
-        if not self._log_tab.pay(sender, message):
-            self.lacking.add(sender)
-            self._put_aside(sender, message, "log_budget", now_ms)
             return False
         return True
 

@@ -37,10 +37,12 @@ class Letter:
         """Whether nothing more should be put in."""
         return (
             self.value_bytes >= FRAME_VALUE_BYTES_MAX
-            or max(len(self.relayed), len(self.proposals), len(self.certificates))
-            >= FRAME_VOTES_MAX
-            or max(len(self.wanted_values), len(self.wanted_decisions), len(self.marks))
-            >= FRAME_WANTS_MAX
+            or len(self.relayed) >= FRAME_VOTES_MAX
+            or len(self.proposals) >= FRAME_VOTES_MAX
+            or len(self.certificates) >= FRAME_VOTES_MAX
+            or len(self.wanted_values) >= FRAME_WANTS_MAX
+            or len(self.wanted_decisions) >= FRAME_WANTS_MAX
+            or len(self.marks) >= FRAME_WANTS_MAX
         )
 
     def seal(self) -> Frame:
@@ -57,7 +59,7 @@ class Letter:
             covers=self.covers,
             covers_after=self.covers_after,
             memory_wanted=self.memory_wanted,
-            marks=tuple(InstanceId(topic, height) for topic, height in self.marks.items()),
+            marks=tuple([InstanceId(topic, height) for topic, height in self.marks.items()]),
         )
 
     def promise(self, after: int, up_to: int) -> None:

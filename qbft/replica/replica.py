@@ -993,8 +993,7 @@ class Replica:
             if opened.instance in self._open:
                 self._resender.update(opened)
         outgoing: list[tuple[int | None, Frame]] = [(None, frame) for frame in frames]
-        if self._outbox:
-            outgoing += self._outbox.seal()
+        outgoing += self._outbox.seal()
         for peer, frame in outgoing:
             self.tally.send(frame, len(self._peers) if peer is None else 1)
         turn = Turn(records, outgoing, self._work)

@@ -7,7 +7,7 @@ a task's but the agenda's, so that a run has no tasks to switch between.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qbft.core import RoundChanged, RuleFired, StartTimer, TimerExpired
@@ -103,7 +103,7 @@ class HeapDriver(Driver):
         self._node = node
         self._agenda = agenda
         self._checks = _Checks(self, agenda, check_ms)
-        self._under_way: Coroutine[Any, Any, None] | None = None
+        self._under_way: Generator[int, None, None] | None = None
         self._generation = 0
         self._lingers = False
         self._is_prodded = False
@@ -146,7 +146,7 @@ class HeapDriver(Driver):
             self._plan(resumes_ms)
             return
         self._lingers = False
-        self._under_way = self._turn(self._checks)
+        self._under_way = self._turn(self._checks).__await__()
         self._go_on()
 
     def _go_on(self) -> None:
@@ -154,16 +154,17 @@ class HeapDriver(Driver):
         if self._under_way is None or self._is_over:
             return
         try:
-            wait_ms = self._under_way.send(None)
-        except StopIteration:
-            self._under_way = None
-            self._node.end_turn()
-            self._wait()
+            wait_ms = next(self._under_way, None)
         except Crashed:
             self._under_way = None
             self._node.crash()
-        else:
+            return
+        if wait_ms is not None:
             self._agenda.after(wait_ms, self._go_on)
+            return
+        self._under_way = None
+        self._node.end_turn()
+        self._wait()
 
     def _wait(self) -> None:
         """What `_rest` does with tasks."""

@@ -87,7 +87,8 @@ class Oracle:
             self._commits.add((vote.instance, vote.source, vote.round, vote.value))
         known = self._votes.get(key)
         if known is not None:
-            self._lost.get(vote.source, set()).discard(key)
+            if vote.source in self._lost:
+                self._lost[vote.source].discard(key)
             if known != content:
                 raise Violation(f"I5: two contents of {brief(vote)}")
             return
