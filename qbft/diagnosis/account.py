@@ -41,15 +41,18 @@ class InstanceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InstanceAccount:
-    """What one node says of one instance. All but `state` and `held_of` is of open ones.
+    """What one node says of one instance.
+
+    All but `state`, `held_of` and `waits_for_place_of` is of open ones.
 
     `round` is the engine's, or that of the decision; `cast` are the types of the node's own votes
     of that round. `pre_prepares` to `round_changes` name the validators whose votes of that round
     the engine has, `later` those of whom it has votes of later rounds. `awaits_bytes_of` and
     `awaits_check_of` name whose messages wait for a value's bytes or for the application,
     `found_invalid_of` whose PRE-PREPARE of that round has a value that the application finds
-    invalid, `dropped_of` of whose messages something found no room. `guarded`: the topic asks for
-    signed proposals; `adopts`: a node without an input takes another's. `timer_ms` is in how many
+    invalid, `dropped_of` of whose messages something found no room, `waits_for_place_of` whose
+    proposal waits until the node may open more of that peer's. `guarded`: the topic asks for signed
+    proposals; `adopts`: a node without an input takes another's. `timer_ms` is in how many
     milliseconds the round timer runs out, None if it does not run; `waits_for_company`: it has not
     begun, because no quorum is known to be in this round.
     """
@@ -72,6 +75,7 @@ class InstanceAccount:
     found_invalid_of: Validators = ()
     dropped_of: Validators = ()
     held_of: Validators = ()
+    waits_for_place_of: Validators = ()
     timer_ms: int | None = None
     waits_for_company: bool = False
     leader: int = 0
@@ -83,14 +87,16 @@ class PeerAccount:
     """Another node as seen from one.
 
     `connected`: the link over which it is told things is up. `last_heard_ms` is how long ago it
-    said something, None for never. `rejects` are (reason, count) of what was refused of it, in all
-    instances, as long as the node has run.
+    said something, None for never. `rejects` are (reason, count) of what was refused of it and
+    `bounds` (name, count) of limits that it ran into, in all instances and as long as the node has
+    run.
     """
 
     validator: int
     connected: bool
     last_heard_ms: int | None = None
     rejects: tuple[tuple[str, int], ...] = ()
+    bounds: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class Cause(StrEnum):
     NOT_PROPOSED = "not_proposed"
     NO_QUORUM = "no_quorum"
     LINKS_CUT = "links_cut"
+    NO_PLACE = "no_place"
     PROPOSAL_MISSING = "proposal_missing"
     LEADER_DOWN = "leader_down"
     NO_VALUE = "no_value"
@@ -111,7 +112,7 @@ def no_quorum(situation: Situation) -> Finding | None:
 
 def not_proposed(situation: Situation) -> Finding | None:
     """Nobody has it open: nothing was proposed, or it reached nobody that answers."""
-    if situation.open or situation.untold:
+    if situation.open or situation.untold or _waiting_for_place(situation):
         return None
     held = [node for node in situation.voters if situation.about(node).held_of]
     if held:
@@ -138,9 +139,24 @@ def links_cut(situation: Situation) -> Finding | None:
     return Finding(Cause.LINKS_CUT, deaf, text)
 
 
+def no_place(situation: Situation) -> Finding | None:
+    """Nodes have a proposal for it, and open other instances first."""
+    waiting = _waiting_for_place(situation)
+    if situation.may_be_quorum(situation.open) or not waiting:
+        return None
+    askers = sorted({s for node in waiting for s in situation.about(node).waits_for_place_of})
+    text = (
+        f"{nodes_text(waiting)} {verb(waiting, 'has', 'have')} not opened it yet: the proposal "
+        f"of {nodes_text(askers)} waits its turn, for {verb(askers, 'it asks', 'they ask')} for "
+        f"more than others want"
+    )
+    return Finding(Cause.NO_PLACE, waiting, text)
+
+
 def proposal_missing(situation: Situation) -> Finding | None:
     """Too few nodes have opened it: no proposal that they accept has reached the others."""
-    without = tuple(node for node in situation.voters if node not in situation.open)
+    waiting = _waiting_for_place(situation)
+    without = tuple(n for n in situation.voters if n not in situation.open and n not in waiting)
     if situation.may_be_quorum(situation.open) or not without:
         return None
     kind = "signed proposal" if _is_guarded(situation) else "proposal"
@@ -300,6 +316,7 @@ FINDERS: tuple[Finder, ...] = (
     no_quorum,
     links_cut,
     not_proposed,
+    no_place,
     proposal_missing,
     leader_down,
     no_value,
@@ -317,6 +334,10 @@ FINDERS: tuple[Finder, ...] = (
 def _mute(situation: Situation) -> Validators:
     done = situation.done
     return tuple(n for n in situation.accounts if n not in situation.voters and n not in done)
+
+
+def _waiting_for_place(situation: Situation) -> Validators:
+    return tuple(n for n in situation.voters if situation.about(n).waits_for_place_of)
 
 
 def _is_guarded(situation: Situation) -> bool:

@@ -17,7 +17,8 @@ class NodeRow:
     """One node: `why_silent` is "" for one that answered, all else is empty for one that did not.
 
     `lacks` says in words what it needs next and from whom; `links_down` are the peers that it
-    cannot tell anything; `refused` are the reject reasons of its peers that occurred most often;
+    cannot tell anything; `refused` are the reject reasons of its peers that occurred most often,
+    `limits` the bounds that they ran into most often;
     `timer_ms` is when its round timer runs out, None if it does not run.
     """
 
@@ -30,6 +31,7 @@ class NodeRow:
     lacks: str = ""
     links_down: Validators = ()
     refused: str = ""
+    limits: str = ""
     timer_ms: int | None = None
     leader: int | None = None
 
@@ -55,7 +57,8 @@ def _row(situation: Situation, node: int) -> NodeRow:
         cast=tuple(kind_text(kind) for kind in about.cast),
         lacks=_lacks(situation, node),
         links_down=tuple(peer.validator for peer in account.peers if not peer.connected),
-        refused=_refused(account),
+        refused=_most_often({peer.validator: peer.rejects for peer in account.peers}),
+        limits=_most_often({peer.validator: peer.bounds for peer in account.peers}),
         timer_ms=about.timer_ms,
         leader=about.leader if is_open else None,
     )
@@ -64,6 +67,8 @@ def _row(situation: Situation, node: int) -> NodeRow:
 def _lacks(situation: Situation, node: int) -> str:
     about = situation.about(node)
     parts = []
+    if about.waits_for_place_of:
+        parts.append(f"a place for the proposal of {_list(about.waits_for_place_of)}")
     if about.awaits_bytes_of:
         parts.append(f"the bytes of the value of {_list(about.awaits_bytes_of)}")
     if about.awaits_check_of:
@@ -82,8 +87,8 @@ def _lacks(situation: Situation, node: int) -> str:
     return "; ".join(parts)
 
 
-def _refused(account: NodeAccount) -> str:
-    counts = [(n, peer.validator, why) for peer in account.peers for why, n in peer.rejects]
+def _most_often(by_peer: Mapping[int, tuple[tuple[str, int], ...]]) -> str:
+    counts = [(n, peer, why) for peer, told in by_peer.items() for why, n in told]
     worst = sorted(counts, key=lambda each: (-each[0], each[1], each[2]))[:REASONS_SHOWN]
     return ", ".join(f"{count} {why} of {peer}" for count, peer, why in worst)
 

@@ -78,6 +78,10 @@ class Bites:
         """How often that bound has bitten because of that peer."""
         return self._counts.get((bound, peer), 0)
 
+    def of_peer(self, peer: int) -> dict[str, int]:
+        """How often each bound has bitten because of that peer."""
+        return {bound: count for (bound, whose), count in self.counts().items() if whose == peer}
+
     def counts(self) -> dict[tuple[str, int | None], int]:
         """A copy of all counts, by bound and peer; may be asked for from another thread."""
         return self._counts.copy()

@@ -197,6 +197,11 @@ class Openings:
         values = (self._shares[peer, way].waiting.get(instance) for way in Way)
         return any(value is not None and value.digest == digest for value in values)
 
+    def waiting_for(self, instance: InstanceId) -> tuple[int, ...]:
+        """Whose proposals wait for an instance, in ascending order."""
+        waiting = {peer for (peer, _), share in self._shares.items() if instance in share.waiting}
+        return tuple(sorted(waiting))
+
     @property
     def has_waiting(self) -> bool:
         """Whether anything waits."""

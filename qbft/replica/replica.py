@@ -489,6 +489,7 @@ class Replica:
             state,
             round=round_,
             held_of=self._held.sources(instance),
+            waits_for_place_of=self._openings.waiting_for(instance),
             leader=self._definition.leader(instance, 1),
             next_leader=self._definition.leader(instance, 2),
         )

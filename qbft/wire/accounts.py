@@ -13,10 +13,10 @@ from qbft.diagnosis.account import InstanceAccount, InstanceState, NodeAccount, 
 from qbft.wire.v1 import inspection_pb2 as pb
 
 REASONS_MAX = 64
-"""Reject reasons that are read of one peer; a node has fewer."""
+"""Reject reasons, and bounds, that are read of one peer; a node has fewer."""
 
 REASON_CHARACTERS_MAX = 64
-"""Of such a reason."""
+"""Of such a reason or name."""
 
 NUMBER_MAX = 2**63 - 1
 """The highest number in an account."""
@@ -49,6 +49,7 @@ def account_to_pb(account: NodeAccount) -> pb.InspectInstanceReply:
             found_invalid_of=about.found_invalid_of,
             dropped_of=about.dropped_of,
             held_of=about.held_of,
+            waits_for_place_of=about.waits_for_place_of,
             timer_ms=about.timer_ms,
             waits_for_company=about.waits_for_company,
             leader=about.leader,
@@ -61,6 +62,7 @@ def account_to_pb(account: NodeAccount) -> pb.InspectInstanceReply:
             connected=peer.connected,
             last_heard_ms=peer.last_heard_ms,
             rejects=[pb.RejectCount(reason=reason, count=n) for reason, n in peer.rejects],
+            bounds=[pb.BoundCount(bound=bound, count=n) for bound, n in peer.bounds],
         )
     return message
 
@@ -97,6 +99,7 @@ def account_from_pb(
         found_invalid_of=_validators(about.found_invalid_of, nodes),
         dropped_of=_validators(about.dropped_of, nodes),
         held_of=_validators(about.held_of, nodes),
+        waits_for_place_of=_validators(about.waits_for_place_of, nodes),
         timer_ms=min(about.timer_ms, NUMBER_MAX) if about.HasField("timer_ms") else None,
         waits_for_company=about.waits_for_company,
         leader=about.leader,
@@ -109,16 +112,17 @@ def account_from_pb(
 
 
 def _peer(peer: pb.PeerAccount) -> PeerAccount:
-    rejects = [
-        (each.reason[:REASON_CHARACTERS_MAX], min(each.count, NUMBER_MAX))
-        for each in peer.rejects[:REASONS_MAX]
-    ]
     return PeerAccount(
         peer.validator,
         peer.connected,
         min(peer.last_heard_ms, NUMBER_MAX) if peer.HasField("last_heard_ms") else None,
-        tuple(rejects),
+        _counts((each.reason, each.count) for each in peer.rejects[:REASONS_MAX]),
+        _counts((each.bound, each.count) for each in peer.bounds[:REASONS_MAX]),
     )
+
+
+def _counts(counts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    return tuple((name[:REASON_CHARACTERS_MAX], min(count, NUMBER_MAX)) for name, count in counts)
 
 
 def _validators(indexes: Iterable[int], nodes: int) -> tuple[int, ...]:

@@ -35,6 +35,7 @@ from qbft.diagnosis import (
     diagnose,
     waits_for,
 )
+from qbft.replica.limits import ReplicaLimits
 from qbft.replica.policy import TopicPolicy
 from qbft.transport import Frame
 from qbft.wire.accounts import REASONS_MAX, account_from_pb, account_to_pb
@@ -81,6 +82,7 @@ class Four:
                 peer,
                 (rig.index, peer) not in self.cut and peer not in self.down,
                 rejects=tuple((why, 1) for why, of in rig.rejected if of == peer),
+                bounds=tuple(sorted(rig.replica.bites.of_peer(peer).items())),
             )
             for peer in range(4)
             if peer != rig.index
@@ -227,6 +229,21 @@ async def test_a_guarded_topic_without_a_signed_proposal_is_named() -> None:
     assert found.rows[1].lacks == "a value to propose"
 
 
+async def test_an_instance_that_waits_for_its_turn_is_named() -> None:
+    """Whoever asks for more than others want waits (docs/adr/019); the limit that bit is told."""
+    few = ReplicaLimits(opening_places_free=1, opening_places_min=1, opening_places_max=1)
+    four = Four(limits=few, down=(0,))
+    flood = tuple(proposal(b"flood", height) for height in (4, 8))
+    for rig in four.rigs:
+        rig.receive(3 if rig.index != 3 else 2, proposals=flood)
+    found = four.why(flood[1].instance)
+    first = found.findings[0]
+    assert (first.cause, first.nodes) == (Cause.NO_PLACE, (1, 2, 3))
+    assert "nodes 1, 2 and 3 have not opened it yet" in found.sentence
+    assert found.rows[1].lacks == "a place for the proposal of 3"
+    assert found.rows[1].limits == "1 opening_places_min of 3"
+
+
 async def test_nodes_that_have_not_opened_it_are_named() -> None:
     """The forward reached nobody."""
     four = Four(cut=((1, 0), (1, 2), (1, 3)))
@@ -338,12 +355,14 @@ def test_an_account_is_bounded_and_checked() -> None:
     peer = message.peers.add(validator=1)
     for _ in range(REASONS_MAX + 9):
         peer.rejects.add(reason="x" * 999, count=2**64 - 1)
+        peer.bounds.add(bound="x" * 999, count=2**64 - 1)
     message.peers.add(validator=99)
     read = account_from_pb(message, instance(), 0, 4)
     assert read.about.prepares == (1,)
     assert [peer.validator for peer in read.peers] == [1]
     assert len(read.peers[0].rejects) == REASONS_MAX
     assert len(read.peers[0].rejects[0][0]) == 64
+    assert read.peers[0].bounds == read.peers[0].rejects
 
     message.account.leader = 4
     with pytest.raises(ValueError, match="malformed account"):

@@ -25,23 +25,25 @@ _sym_db = _symbol_database.Default()
 from qbft.wire.v1 import messages_pb2 as qbft_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18qbft/v1/inspection.proto\x12\x07qbft.v1\x1a\x16qbft/v1/messages.proto\"?\n\x16InspectInstanceRequest\x12%\n\x08instance\x18\x01 \x01(\x0b\x32\x13.qbft.v1.InstanceId\"\xeb\x03\n\x0fInstanceAccount\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.qbft.v1.InstanceState\x12\r\n\x05round\x18\x02 \x01(\x04\x12\"\n\x04\x63\x61st\x18\x03 \x03(\x0e\x32\x14.qbft.v1.MessageType\x12\x14\n\x0cpre_prepares\x18\x04 \x03(\x04\x12\x10\n\x08prepares\x18\x05 \x03(\x04\x12\x0f\n\x07\x63ommits\x18\x06 \x03(\x04\x12\x15\n\rround_changes\x18\x07 \x03(\x04\x12\r\n\x05later\x18\x08 \x03(\x04\x12\x16\n\x0eprepared_round\x18\t \x01(\x04\x12\x11\n\thas_input\x18\n \x01(\x08\x12\x0f\n\x07guarded\x18\x0b \x01(\x08\x12\x0e\n\x06\x61\x64opts\x18\x0c \x01(\x08\x12\x17\n\x0f\x61waits_bytes_of\x18\r \x03(\x04\x12\x17\n\x0f\x61waits_check_of\x18\x0e \x03(\x04\x12\x12\n\ndropped_of\x18\x0f \x03(\x04\x12\x0f\n\x07held_of\x18\x10 \x03(\x04\x12\x15\n\x08timer_ms\x18\x11 \x01(\x04H\x00\x88\x01\x01\x12\x19\n\x11waits_for_company\x18\x12 \x01(\x08\x12\x0e\n\x06leader\x18\x13 \x01(\x04\x12\x13\n\x0bnext_leader\x18\x14 \x01(\x04\x12\x18\n\x10\x66ound_invalid_of\x18\x15 \x03(\x04\x42\x0b\n\t_timer_ms\",\n\x0bRejectCount\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"\x88\x01\n\x0bPeerAccount\x12\x11\n\tvalidator\x18\x01 \x01(\x04\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x1a\n\rlast_heard_ms\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12%\n\x07rejects\x18\x04 \x03(\x0b\x32\x14.qbft.v1.RejectCountB\x10\n\x0e_last_heard_ms\"\x89\x01\n\x14InspectInstanceReply\x12\x11\n\tvalidator\x18\x01 \x01(\x04\x12\x0e\n\x06voting\x18\x02 \x01(\x08\x12)\n\x07\x61\x63\x63ount\x18\x03 \x01(\x0b\x32\x18.qbft.v1.InstanceAccount\x12#\n\x05peers\x18\x04 \x03(\x0b\x32\x14.qbft.v1.PeerAccount*\x8c\x02\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16INSTANCE_STATE_UNKNOWN\x10\x01\x12\x17\n\x13INSTANCE_STATE_HELD\x10\x02\x12\x17\n\x13INSTANCE_STATE_OPEN\x10\x03\x12\x17\n\x13INSTANCE_STATE_BARE\x10\x04\x12\x1a\n\x16INSTANCE_STATE_DECIDED\x10\x05\x12\x1e\n\x1aINSTANCE_STATE_QUARANTINED\x10\x06\x12\x19\n\x15INSTANCE_STATE_LET_GO\x10\x07\x12\x1d\n\x19INSTANCE_STATE_BELOW_MARK\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18qbft/v1/inspection.proto\x12\x07qbft.v1\x1a\x16qbft/v1/messages.proto\"?\n\x16InspectInstanceRequest\x12%\n\x08instance\x18\x01 \x01(\x0b\x32\x13.qbft.v1.InstanceId\"\x87\x04\n\x0fInstanceAccount\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.qbft.v1.InstanceState\x12\r\n\x05round\x18\x02 \x01(\x04\x12\"\n\x04\x63\x61st\x18\x03 \x03(\x0e\x32\x14.qbft.v1.MessageType\x12\x14\n\x0cpre_prepares\x18\x04 \x03(\x04\x12\x10\n\x08prepares\x18\x05 \x03(\x04\x12\x0f\n\x07\x63ommits\x18\x06 \x03(\x04\x12\x15\n\rround_changes\x18\x07 \x03(\x04\x12\r\n\x05later\x18\x08 \x03(\x04\x12\x16\n\x0eprepared_round\x18\t \x01(\x04\x12\x11\n\thas_input\x18\n \x01(\x08\x12\x0f\n\x07guarded\x18\x0b \x01(\x08\x12\x0e\n\x06\x61\x64opts\x18\x0c \x01(\x08\x12\x17\n\x0f\x61waits_bytes_of\x18\r \x03(\x04\x12\x17\n\x0f\x61waits_check_of\x18\x0e \x03(\x04\x12\x12\n\ndropped_of\x18\x0f \x03(\x04\x12\x0f\n\x07held_of\x18\x10 \x03(\x04\x12\x15\n\x08timer_ms\x18\x11 \x01(\x04H\x00\x88\x01\x01\x12\x19\n\x11waits_for_company\x18\x12 \x01(\x08\x12\x0e\n\x06leader\x18\x13 \x01(\x04\x12\x13\n\x0bnext_leader\x18\x14 \x01(\x04\x12\x18\n\x10\x66ound_invalid_of\x18\x15 \x03(\x04\x12\x1a\n\x12waits_for_place_of\x18\x16 \x03(\x04\x42\x0b\n\t_timer_ms\",\n\x0bRejectCount\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"*\n\nBoundCount\x12\r\n\x05\x62ound\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"\xad\x01\n\x0bPeerAccount\x12\x11\n\tvalidator\x18\x01 \x01(\x04\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x1a\n\rlast_heard_ms\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12%\n\x07rejects\x18\x04 \x03(\x0b\x32\x14.qbft.v1.RejectCount\x12#\n\x06\x62ounds\x18\x05 \x03(\x0b\x32\x13.qbft.v1.BoundCountB\x10\n\x0e_last_heard_ms\"\x89\x01\n\x14InspectInstanceReply\x12\x11\n\tvalidator\x18\x01 \x01(\x04\x12\x0e\n\x06voting\x18\x02 \x01(\x08\x12)\n\x07\x61\x63\x63ount\x18\x03 \x01(\x0b\x32\x18.qbft.v1.InstanceAccount\x12#\n\x05peers\x18\x04 \x03(\x0b\x32\x14.qbft.v1.PeerAccount*\x8c\x02\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16INSTANCE_STATE_UNKNOWN\x10\x01\x12\x17\n\x13INSTANCE_STATE_HELD\x10\x02\x12\x17\n\x13INSTANCE_STATE_OPEN\x10\x03\x12\x17\n\x13INSTANCE_STATE_BARE\x10\x04\x12\x1a\n\x16INSTANCE_STATE_DECIDED\x10\x05\x12\x1e\n\x1aINSTANCE_STATE_QUARANTINED\x10\x06\x12\x19\n\x15INSTANCE_STATE_LET_GO\x10\x07\x12\x1d\n\x19INSTANCE_STATE_BELOW_MARK\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qbft.wire.v1.inspection_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INSTANCESTATE']._serialized_start=946
-  _globals['_INSTANCESTATE']._serialized_end=1214
+  _globals['_INSTANCESTATE']._serialized_start=1055
+  _globals['_INSTANCESTATE']._serialized_end=1323
   _globals['_INSPECTINSTANCEREQUEST']._serialized_start=61
   _globals['_INSPECTINSTANCEREQUEST']._serialized_end=124
   _globals['_INSTANCEACCOUNT']._serialized_start=127
-  _globals['_INSTANCEACCOUNT']._serialized_end=618
-  _globals['_REJECTCOUNT']._serialized_start=620
-  _globals['_REJECTCOUNT']._serialized_end=664
-  _globals['_PEERACCOUNT']._serialized_start=667
-  _globals['_PEERACCOUNT']._serialized_end=803
-  _globals['_INSPECTINSTANCEREPLY']._serialized_start=806
-  _globals['_INSPECTINSTANCEREPLY']._serialized_end=943
+  _globals['_INSTANCEACCOUNT']._serialized_end=646
+  _globals['_REJECTCOUNT']._serialized_start=648
+  _globals['_REJECTCOUNT']._serialized_end=692
+  _globals['_BOUNDCOUNT']._serialized_start=694
+  _globals['_BOUNDCOUNT']._serialized_end=736
+  _globals['_PEERACCOUNT']._serialized_start=739
+  _globals['_PEERACCOUNT']._serialized_end=912
+  _globals['_INSPECTINSTANCEREPLY']._serialized_start=915
+  _globals['_INSPECTINSTANCEREPLY']._serialized_end=1052
 # @@protoc_insertion_point(module_scope)

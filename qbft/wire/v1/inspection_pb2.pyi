@@ -36,7 +36,7 @@ class InspectInstanceRequest(_message.Message):
     def __init__(self, instance: _Optional[_Union[_messages_pb2.InstanceId, _Mapping]] = ...) -> None: ...
 
 class InstanceAccount(_message.Message):
-    __slots__ = ("state", "round", "cast", "pre_prepares", "prepares", "commits", "round_changes", "later", "prepared_round", "has_input", "guarded", "adopts", "awaits_bytes_of", "awaits_check_of", "dropped_of", "held_of", "timer_ms", "waits_for_company", "leader", "next_leader", "found_invalid_of")
+    __slots__ = ("state", "round", "cast", "pre_prepares", "prepares", "commits", "round_changes", "later", "prepared_round", "has_input", "guarded", "adopts", "awaits_bytes_of", "awaits_check_of", "dropped_of", "held_of", "timer_ms", "waits_for_company", "leader", "next_leader", "found_invalid_of", "waits_for_place_of")
     STATE_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     CAST_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class InstanceAccount(_message.Message):
     LEADER_FIELD_NUMBER: _ClassVar[int]
     NEXT_LEADER_FIELD_NUMBER: _ClassVar[int]
     FOUND_INVALID_OF_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FOR_PLACE_OF_FIELD_NUMBER: _ClassVar[int]
     state: InstanceState
     round: int
     cast: _containers.RepeatedScalarFieldContainer[_messages_pb2.MessageType]
@@ -79,7 +80,8 @@ class InstanceAccount(_message.Message):
     leader: int
     next_leader: int
     found_invalid_of: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, state: _Optional[_Union[InstanceState, str]] = ..., round: _Optional[int] = ..., cast: _Optional[_Iterable[_Union[_messages_pb2.MessageType, str]]] = ..., pre_prepares: _Optional[_Iterable[int]] = ..., prepares: _Optional[_Iterable[int]] = ..., commits: _Optional[_Iterable[int]] = ..., round_changes: _Optional[_Iterable[int]] = ..., later: _Optional[_Iterable[int]] = ..., prepared_round: _Optional[int] = ..., has_input: _Optional[bool] = ..., guarded: _Optional[bool] = ..., adopts: _Optional[bool] = ..., awaits_bytes_of: _Optional[_Iterable[int]] = ..., awaits_check_of: _Optional[_Iterable[int]] = ..., dropped_of: _Optional[_Iterable[int]] = ..., held_of: _Optional[_Iterable[int]] = ..., timer_ms: _Optional[int] = ..., waits_for_company: _Optional[bool] = ..., leader: _Optional[int] = ..., next_leader: _Optional[int] = ..., found_invalid_of: _Optional[_Iterable[int]] = ...) -> None: ...
+    waits_for_place_of: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, state: _Optional[_Union[InstanceState, str]] = ..., round: _Optional[int] = ..., cast: _Optional[_Iterable[_Union[_messages_pb2.MessageType, str]]] = ..., pre_prepares: _Optional[_Iterable[int]] = ..., prepares: _Optional[_Iterable[int]] = ..., commits: _Optional[_Iterable[int]] = ..., round_changes: _Optional[_Iterable[int]] = ..., later: _Optional[_Iterable[int]] = ..., prepared_round: _Optional[int] = ..., has_input: _Optional[bool] = ..., guarded: _Optional[bool] = ..., adopts: _Optional[bool] = ..., awaits_bytes_of: _Optional[_Iterable[int]] = ..., awaits_check_of: _Optional[_Iterable[int]] = ..., dropped_of: _Optional[_Iterable[int]] = ..., held_of: _Optional[_Iterable[int]] = ..., timer_ms: _Optional[int] = ..., waits_for_company: _Optional[bool] = ..., leader: _Optional[int] = ..., next_leader: _Optional[int] = ..., found_invalid_of: _Optional[_Iterable[int]] = ..., waits_for_place_of: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RejectCount(_message.Message):
     __slots__ = ("reason", "count")
@@ -89,17 +91,27 @@ class RejectCount(_message.Message):
     count: int
     def __init__(self, reason: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
+class BoundCount(_message.Message):
+    __slots__ = ("bound", "count")
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    bound: str
+    count: int
+    def __init__(self, bound: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
 class PeerAccount(_message.Message):
-    __slots__ = ("validator", "connected", "last_heard_ms", "rejects")
+    __slots__ = ("validator", "connected", "last_heard_ms", "rejects", "bounds")
     VALIDATOR_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     LAST_HEARD_MS_FIELD_NUMBER: _ClassVar[int]
     REJECTS_FIELD_NUMBER: _ClassVar[int]
+    BOUNDS_FIELD_NUMBER: _ClassVar[int]
     validator: int
     connected: bool
     last_heard_ms: int
     rejects: _containers.RepeatedCompositeFieldContainer[RejectCount]
-    def __init__(self, validator: _Optional[int] = ..., connected: _Optional[bool] = ..., last_heard_ms: _Optional[int] = ..., rejects: _Optional[_Iterable[_Union[RejectCount, _Mapping]]] = ...) -> None: ...
+    bounds: _containers.RepeatedCompositeFieldContainer[BoundCount]
+    def __init__(self, validator: _Optional[int] = ..., connected: _Optional[bool] = ..., last_heard_ms: _Optional[int] = ..., rejects: _Optional[_Iterable[_Union[RejectCount, _Mapping]]] = ..., bounds: _Optional[_Iterable[_Union[BoundCount, _Mapping]]] = ...) -> None: ...
 
 class InspectInstanceReply(_message.Message):
     __slots__ = ("validator", "voting", "account", "peers")

@@ -60,7 +60,16 @@ def _print_diagnosis(found: Diagnosis) -> None:
         sys.stdout.write(f"Also: {one_line(finding.text)}.\n")
     sys.stdout.flush()
     table = RichTable(
-        "node", "state", "round", "leads", "cast", "lacks", "links down", "refused", "timer"
+        "node",
+        "state",
+        "round",
+        "leads",
+        "cast",
+        "lacks",
+        "links down",
+        "refused",
+        "limits",
+        "timer",
     )
     for row in found.rows:
         table.add_row(*_cells(row))
@@ -79,5 +88,6 @@ def _cells(row: NodeRow) -> tuple[str, ...]:
         row.lacks,
         " ".join(map(str, row.links_down)),
         one_line(row.refused),
+        one_line(row.limits),
         "" if row.timer_ms is None else f"{row.timer_ms} ms",
     )

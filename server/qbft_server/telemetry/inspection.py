@@ -9,7 +9,7 @@ from qbft_server.parts import NodeParts
 
 
 def inspect(parts: NodeParts, instance: InstanceId) -> NodeAccount:
-    """Give this node's account: what the replica says of it, the links, and what was refused."""
+    """Give this node's account: what the replica says of it, the links, what was refused."""
     now, own = now_ms(), parts.config.validator
     status = parts.replica.status()
     connected = parts.links.connected
@@ -24,6 +24,7 @@ def inspect(parts: NodeParts, instance: InstanceId) -> NodeAccount:
                 peer in connected,
                 None if heard_ms is None else now - heard_ms,
                 tuple(sorted(parts.metrics.rejects_of(peer).items())),
+                tuple(sorted(parts.replica.bites.of_peer(peer).items())),
             )
         )
     about = parts.replica.inspect(instance, now)

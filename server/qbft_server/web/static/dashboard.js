@@ -204,7 +204,7 @@ function showWhy(found) {
   byId("also").replaceChildren(...found.findings.slice(1).map((each) => element("li", each.text)));
   fill(
     "rows",
-    ["node", "state", "round", "cast", "lacks", "links down", "refused", "timer"],
+    ["node", "state", "round", "cast", "lacks", "links down", "refused", "limits", "timer"],
     found.nodes.map((row) =>
       row.why_silent
         ? [`${row.node}`, [row.why_silent, "bad"]]
@@ -216,6 +216,7 @@ function showWhy(found) {
             row.lacks,
             row.links_down.join(" "),
             row.refused,
+            row.limits,
             milliseconds(row.timer_ms),
           ],
     ),
