@@ -8,10 +8,8 @@ to a clock, sockets and disks, and the simulator to their pretended kin.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from qbft.core import Decide, Definition, InstanceId, Message
@@ -72,6 +70,7 @@ from qbft.replica.protocols import (
     ValueSource,
     highest_decided,
 )
+from qbft.replica.questions import Questions
 from qbft.replica.recollection import Recollection
 from qbft.replica.recovery import Recovered, read_journal
 from qbft.replica.relay import Relay
@@ -79,7 +78,7 @@ from qbft.replica.resend import Resender
 from qbft.replica.sealing import TOO_LOW, Sealing
 from qbft.replica.tally import Depths, PeerDepths, Tally
 from qbft.replica.topics import Topics
-from qbft.replica.turn import Turn, Work
+from qbft.replica.turn import Turn
 from qbft.replica.voice import Voice
 from qbft.replica.witness import Witness
 from qbft.timers import TimerPolicy
@@ -156,8 +155,7 @@ class Replica:
         self._store = store
         self._timers = timers
         self._policies = policies
-        self._application = application
-        self._source, self._own_input = source, own_input
+        self._own_input = own_input
         self._limits = limits = limits or ReplicaLimits()
         self._reject = reject
         self._observer = observer
@@ -171,7 +169,6 @@ class Replica:
         self._accounts = {index: peer.account for index, peer in self._peers.items()}
         self._open: dict[InstanceId, OpenInstance] = {}
         self._openings = Openings(validator, self._peers, limits, bites)
-        self._providing = 0
         self._quarantined: set[InstanceId] = set()
         self._given_up: set[InstanceId] = set()
         self._outbox = Outbox()
@@ -236,8 +233,16 @@ class Replica:
         self._recovered = Recovered()
         self._relay = Relay(self._peers, limits, self._outbox, bites)
         self._deadlines = Deadlines(self._open)
-        self._work: list[Work] = []
-        self._checking: Counter[int] = Counter()
+        self._questions = Questions(
+            validator=validator,
+            application=application,
+            source=source,
+            limits=limits,
+            judged=self._judged,
+            provided=self._provided,
+            reject=reject,
+            bites=bites,
+        )
         self._intake = Intake(
             limits.turn_work_max,
             Load(limits.waiting_work_per_peer_max, limits.waiting_bytes_per_peer_max),
@@ -742,72 +747,22 @@ class Replica:
                 self._touched.pop(other, None)
                 self._leave(other, "a seal may have been voted for that claims it")
 
-    # --- validity ---------------------------------------------------------------------------------
+    # --- what the application answers -------------------------------------------------------------
 
-    def _start_checks(self, opened: OpenInstance) -> None:
-        """Have the application check the values that wait for it (DESIGN, validity).
+    def _ask(self, opened: OpenInstance) -> None:
+        """Ask the application what there is to be asked; seals are none of its affair."""
+        if opened.instance != self._sealing.instance:
+            self._questions.ask(opened)
 
-        Seals are none of its affair.
-        """
-        if self._application is None or opened.instance == self._sealing.instance:
-            return
-        for digest, leader in opened.checks.start(self._takes_check):
-            proposal = opened.proposals[digest]
-            self._work.append(partial(self._check, self._application, opened, proposal, leader))
-
-    def _takes_check(self, leader: int) -> bool:
-        """Take a place among the running checks of one leader's values, if one is free."""
-        if self._checking[leader] >= self._limits.checks_per_proposer_max:
-            self.bites.note(Bound.CHECKS_PER_PROPOSER_MAX, leader)
-            return False
-        self._checking[leader] += 1
-        return True
-
-    async def _check(
-        self, application: Application, opened: OpenInstance, proposal: Proposal, leader: int
-    ) -> None:
-        valid: bool | None = None
-        try:
-            async with asyncio.timeout(self._limits.check_value_ms / 1000):
-                valid = await application.check_value(proposal.instance, proposal.value, leader)
-        except Exception:  # noqa: BLE001 - whatever an application raises is "no answer"
-            self._reject("application_gave_no_answer", leader)
-        finally:
-            self._checking[leader] -= 1
-        if valid is False:
-            self._reject("invalid_value", leader)
+    def _judged(self, opened: OpenInstance, proposal: Proposal, valid: bool | None) -> None:
+        """Take its answer about a value; None: it gave none."""
         if self._open.get(opened.instance) is opened:
             self._now_ms = now_ms()
             opened.conclude_check(proposal.digest, self._now_ms, valid=valid)
             self._touch(opened)
 
-    def _start_providing(self, opened: OpenInstance) -> None:
-        """Ask the application for an input, once a round, where nobody has given one."""
-        if (
-            self._source is None
-            or opened.instance == self._sealing.instance
-            or opened.input is not None
-            or opened.asked_in_round >= opened.round
-        ):
-            return
-        if self._providing >= self._limits.provided_values_max:
-            self.bites.note(Bound.PROVIDED_VALUES_MAX)
-            return
-        opened.asked_in_round = opened.round
-        self._providing += 1
-        self._work.append(partial(self._provide, self._source, opened))
-
-    async def _provide(self, source: ValueSource, opened: OpenInstance) -> None:
-        proposal: Proposal | None = None
-        try:
-            async with asyncio.timeout(self._limits.provide_value_ms / 1000):
-                proposal = await source.provide_value(opened.instance)
-        except Exception:  # noqa: BLE001 - whatever an application raises is "no answer"
-            self._reject("application_gave_no_answer", self._validator)
-        finally:
-            self._providing -= 1
-        if proposal is None:
-            return
+    def _provided(self, opened: OpenInstance, proposal: Proposal) -> None:
+        """Take a value that it gave, as if an own client had proposed it."""
         if proposal.instance != opened.instance or not self._is_authorised(proposal):
             self._reject("application_gave_bad_proposal", self._validator)
         elif self._open.get(opened.instance) is opened and opened.input is None:
@@ -846,7 +801,7 @@ class Replica:
             bites=self.bites,
         )
         is_seal = instance == self._sealing.instance
-        opened.checks.enabled = is_seal or self._application is not None
+        opened.checks.enabled = is_seal or self._questions.application is not None
         self._open[instance] = opened
         self._topics.add(instance.topic)
         return opened
@@ -983,8 +938,7 @@ class Replica:
                 self._conclude(opened, opened.decide)
             else:
                 self._deadlines.arm(opened)
-                self._start_checks(opened)
-                self._start_providing(opened)
+                self._ask(opened)
                 self._asking.note(opened)
         self._touched.clear()
         for settling in self._conclusions.settling.values():
@@ -997,8 +951,7 @@ class Replica:
         outgoing += self._outbox.seal()
         for peer, frame in outgoing:
             self.tally.send(frame, len(self._peers) if peer is None else 1)
-        turn = Turn(records, outgoing, self._work)
-        self._work = []
+        turn = Turn(records, outgoing, self._questions.drain())
         self._intake.end_turn()
         return turn
 

@@ -169,4 +169,4 @@ async def test_an_answer_after_the_decision_changes_nothing() -> None:
     assert rig.disk.get(instance()).value == b"v"
     await work(rig)
     assert kinds(rig.turns) == []
-    assert rig.replica._checking[0] == 0
+    assert rig.replica._questions._checking[0] == 0
