@@ -16,8 +16,8 @@ pytestmark = pytest.mark.e2e
 
 SEED_VARIABLE = "QBFT_TEST_CHAOS_SEED"
 SEED = os.environ.get(SEED_VARIABLE, "332")
-"""CI gives one that nobody has seen yet. The first episodes of the other kill, wipe, lose, halve,
-pause, take a disk away and kill all at once."""
+"""The first episodes of this one kill, wipe, lose, halve, pause, take a disk away and kill all at
+once; the variable takes another one."""
 
 SECONDS = 400.0
 """The whole command on a machine that is busy with other things."""
