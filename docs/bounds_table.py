@@ -155,7 +155,6 @@ UNCOUNTED = {
     "REQUEST_ID_BYTES_MAX": _rejects("unauthorised_proposal"),
     "ENTRY_OVERHEAD_BYTES_MAX": WEIGHT,
     # the replica
-    "open_instances_of_peers_max": "counted as `open_instances_per_peer_max`",
     "opening_places_free": "above it, counted as `opening_places_min`",
     "opening_places_max": "counted as `opening_places_min`",
     "contention_ms": PACE,

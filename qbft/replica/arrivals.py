@@ -124,9 +124,9 @@ class Arrivals:
             self.resender.acknowledge(sender, frame.acknowledged, self.voice.last_sequence)
         for certificate in frame.certificates:
             yield self._take_certificate(peer, certificate)
-        proposed = _proposed_in(frame) if frame.proposals else ()
+        voted = _voted_in(frame) if frame.proposals else {}
         for proposal in frame.proposals:
-            way = self._way(peer, proposal.instance, is_proposed=proposal.instance in proposed)
+            way = self._way(peer, proposal.instance, voted.get(proposal.instance))
             yield self.take_proposal(peer, Asked(proposal, way))
         for certificate in frame.certificates:
             self._want_decided_value(peer, certificate)
@@ -300,10 +300,9 @@ class Arrivals:
             if self._has_topic_room(peer, instance):
                 self.asking.for_value(instance, vote.value, peer, self.clock())
         elif self.held.round_change_sources(instance) > self.faulty:
-            if self.openings.has_place(peer):
+            if self.openings.has_place_together():
                 self.instances.open_instance(instance, peer)
             else:
-                self.bites.note(Bound.OPEN_INSTANCES_PER_PEER_MAX, peer)
                 self.reject("open_budget", peer)
 
     # --- proposals --------------------------------------------------------------------------------
@@ -322,6 +321,7 @@ class Arrivals:
                 or self.instances.is_below_mark(instance)
                 or self.let_go.has(instance)
                 or (instance not in self.held and self.instances.is_concluded(instance))
+                or self.openings.awaits(peer, instance, proposal.digest)
             ):
                 return cost
         elif proposal.digest in opened.proposals:
@@ -338,12 +338,16 @@ class Arrivals:
             cost += self._open_by_proposal(peer, asked)
         return cost
 
-    def _way(self, peer: int, instance: InstanceId, *, is_proposed: bool) -> Way:
-        """How a proposal of a peer has come: as its own as the first leader, or as a forward."""
-        if self.leader(instance, 1) != peer:
-            return Way.FORWARD
-        is_proposed = is_proposed or self.held.has_pre_prepare(peer, instance)
-        return Way.LEAD if is_proposed else Way.FORWARD
+    def _way(self, peer: int, instance: InstanceId, is_proposed: bool | None) -> Way:
+        """How a proposal of a peer has come.
+
+        `is_proposed`: with its own PRE-PREPARE of the first round; None: without any vote.
+        """
+        if self.leader(instance, 1) == peer and (
+            is_proposed or self.held.has_pre_prepare(peer, instance)
+        ):
+            return Way.LEAD
+        return Way.FORWARD if is_proposed is None else Way.BESIDE
 
     def _open_by_proposal(self, peer: int, asked: Asked) -> int:
         """Open what an authorised proposal is for, or let it wait; gives what opening cost."""
@@ -357,8 +361,11 @@ class Arrivals:
             return OPENING_WORK
         elif not self.openings.wait(peer, asked):
             self.held.miss(peer, instance)
-            size = len(asked.proposal.value)
-            self._waste("open_budget", peer, 1 + size // VALUE_BYTES_PER_WORK)
+            self.reject("open_budget", peer)
+            if asked.way is not Way.BESIDE:  # that may be others' doing
+                size = len(asked.proposal.value)
+                work = 1 + size // VALUE_BYTES_PER_WORK
+                self.intake.note_waste(peer, work, self.clock())
         return 0
 
     def _has_topic_room(self, peer: int, instance: InstanceId) -> bool:
@@ -417,6 +424,8 @@ class Arrivals:
             return
         self.tally.learn(certificate.round)
         self.held.forget(instance)
+        for _, proposal in self.openings.release(instance):
+            self.conclusions.complete(proposal)
 
     def _want_decided_value(self, peer: int, certificate: Certificate) -> None:
         """Ask for the bytes of a decision, unless they came with its certificate."""
@@ -440,10 +449,10 @@ class Arrivals:
                 self.observer.put_aside(instance, peer, vote, why, self.clock())
 
 
-def _proposed_in(frame: Frame) -> set[object]:
-    """The instances for which a frame has a PRE-PREPARE of the first round."""
-    return {
-        vote.instance
-        for vote in frame.votes
-        if vote.type is MessageType.PRE_PREPARE and vote.round == 1
-    }
+def _voted_in(frame: Frame) -> dict[object, bool]:
+    """The instances of a frame's votes, and whether a PRE-PREPARE of the first round is one."""
+    voted: dict[object, bool] = dict.fromkeys((vote.instance for vote in frame.relayed), False)
+    for vote in frame.votes:
+        is_proposed = vote.type is MessageType.PRE_PREPARE and vote.round == 1
+        voted[vote.instance] = is_proposed or voted.get(vote.instance, False)
+    return voted

@@ -15,6 +15,7 @@ class Bound(StrEnum):
 
     OPEN_INSTANCES_MAX = "open_instances_max"
     OPEN_INSTANCES_PER_PEER_MAX = "open_instances_per_peer_max"
+    OPEN_INSTANCES_OF_PEERS_MAX = "open_instances_of_peers_max"
     OPENING_PLACES_MIN = "opening_places_min"
     WAITING_OPENINGS_MAX = "waiting_openings_max"
     WAITING_OPENING_BYTES_MAX = "waiting_opening_bytes_max"

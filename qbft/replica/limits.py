@@ -19,7 +19,8 @@ class ReplicaLimits:
     """Undecided instances that one peer's messages opened: no peer takes another's places ..."""
 
     open_instances_of_peers_max: int = 64_000
-    """... and all peers together, shared out equally."""
+    """... and all peers together, shared out equally; and again as many that F+1 validators have
+    opened together."""
 
     opening_places_free: int = 8
     """Places for open instances that are there for everybody, first come, first served; ..."""
@@ -32,9 +33,9 @@ class ReplicaLimits:
     """... and so many while nobody else wants any ..."""
 
     contention_ms: int = 1_000
-    """... nor has opened anything for so long."""
+    """... nor own clients have opened anything for so long."""
 
-    opening_place_ms: int = 200
+    opening_place_ms: int = 100
     """How long an instance that is not closed has its place; one with more than
     `opening_places_free` that many times."""
 

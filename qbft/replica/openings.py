@@ -24,6 +24,9 @@ from qbft.replica.bounds import Bites, Bound
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.peer import TokenBucket
 
+TOGETHER = -1
+"""The opener of instances that F+1 validators are in, so that some honest one has let them in."""
+
 
 class Way(Enum):
     """How a peer alone can have an instance opened."""
@@ -34,13 +37,20 @@ class Way(Enum):
     LEAD = auto()
     """It proposes as the first round's leader, so that it may well speak for others."""
 
+    BESIDE = auto()
+    """Its value comes beside votes that it hands on or sends again: others may have asked it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a peer alone asks this node to open: an authorised proposal, and how it came."""
+    """What a peer alone asks this node to open: an authorised proposal, and how it came.
+
+    `in_turn`: it has waited, and its turn has come.
+    """
 
     proposal: Proposal
     way: Way
+    in_turn: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -52,9 +62,10 @@ class _Share:
     waiting: dict[InstanceId, Proposal] = field(default_factory=dict)
     waiting_bytes: int = 0
 
-    def wants_since(self, since_ms: int) -> bool:
-        """Whether it has places, or has opened something since then."""
-        return self.places > 0 or (self.opened_ms is not None and self.opened_ms >= since_ms)
+    @property
+    def wants(self) -> bool:
+        """Whether it has places, or waits for some."""
+        return self.places > 0 or bool(self.waiting)
 
     def add(self, proposal: Proposal) -> None:
         """Let a proposal wait."""
@@ -67,6 +78,26 @@ class _Share:
         if proposal is not None:
             self.waiting_bytes -= len(proposal.value)
         return proposal
+
+
+class _Wanted:
+    """What all peers' shares of one way have together, and without any one of them."""
+
+    def __init__(self, shares: Iterable[_Share]) -> None:
+        self._total = self._wanting = self._busiest = self._second = 0
+        for share in shares:
+            places = share.places
+            self._total += places
+            self._wanting += share.wants
+            if places > self._busiest:
+                self._busiest, self._second = places, self._busiest
+            elif places > self._second:
+                self._second = places
+
+    def without(self, share: _Share) -> tuple[int, int, bool]:
+        """The places of all others, those of the busiest, and whether anybody wants some."""
+        busiest = self._second if share.places == self._busiest else self._busiest
+        return self._total - share.places, busiest, self._wanting > share.wants
 
 
 class Openings:
@@ -86,17 +117,18 @@ class Openings:
         self._limits = limits
         self._bites = bites or Bites()
         self._own = _Share()
-        self._shares = {(peer, way): _Share() for peer in peers for way in Way}
         self._paces = {
             peer: TokenBucket(limits.opened_bytes_burst_max, limits.opened_bytes_per_ms)
-            for peer, _ in self._shares
+            for peer in peers
         }
+        self._shares = {(peer, way): _Share() for peer in self._paces for way in Way}
+        self._by_way = {way: [self._shares[peer, way] for peer in self._paces] for way in Way}
         self._per_peer_max = min(
             limits.open_instances_per_peer_max,
             limits.open_instances_of_peers_max // max(1, len(self._paces)),
         )
         self._openers: dict[InstanceId, int] = {}
-        self._counts = dict.fromkeys((validator, *self._paces), 0)
+        self._counts = dict.fromkeys((validator, TOGETHER, *self._paces), 0)
         self._placed: dict[InstanceId, tuple[_Share, int]] = {}
         self._leaving: list[tuple[int, InstanceId]] = []
         self._places = 0
@@ -122,8 +154,15 @@ class Openings:
         return False
 
     def has_place(self, peer: int) -> bool:
-        """Whether a peer may have one more open at all, alone or with others."""
+        """Whether a peer alone may have one more open at all."""
         return self._counts[peer] < self._per_peer_max
+
+    def has_place_together(self) -> bool:
+        """Whether F+1 validators may have one more open; counted if not."""
+        if self._counts[TOGETHER] < self._limits.open_instances_of_peers_max:
+            return True
+        self._bites.note(Bound.OPEN_INSTANCES_OF_PEERS_MAX)
+        return False
 
     def takes_more(self, peer: int) -> bool:
         """Whether to ask a peer for what was refused of it: it has a place, and little waits."""
@@ -131,9 +170,9 @@ class Openings:
         return self.has_place(peer) and 2 * waiting <= self._limits.waiting_openings_max
 
     def opened(self, instance: InstanceId, opener: int, asked: Asked | None, now_ms: int) -> None:
-        """Note that an instance was opened, and what a peer alone asked for.
+        """Note that an instance was opened, by whom, and what it asked for if it is a peer.
 
-        Where a peer did not, f others are in it, and it takes no place.
+        Those that F+1 validators opened `TOGETHER` take no place, nor any peer's.
         """
         self._openers[instance] = opener
         self._counts[opener] += 1
@@ -167,7 +206,8 @@ class Openings:
         if not self.has_place(peer):
             self._bites.note(Bound.OPEN_INSTANCES_PER_PEER_MAX, peer)
             return False
-        if not self._is_in_turn(peer, asked, now_ms):
+        overtakes = not asked.in_turn and bool(self._shares[peer, asked.way].waiting)
+        if overtakes or not self._is_in_turn(peer, asked, self._wanted(now_ms), now_ms):
             self._bites.note(Bound.OPENING_PLACES_MIN, peer)
             return False
         if not self._paces[peer].take(now_ms, self._size(asked.proposal)):
@@ -211,8 +251,8 @@ class Openings:
         """When what waits should be looked at: now, when a place becomes free, or not at all."""
         if not self._waiting:
             return None
-        self._free_places(now_ms)
-        if any(self._next_ready(*key, now_ms) for key in self._shares):
+        wanted = self._wanted(now_ms)
+        if any(self._next_ready(*key, wanted, now_ms) for key in self._shares):
             return now_ms
         return self._leaving[0][0] if self._leaving else now_ms + self._limits.opening_place_ms
 
@@ -222,16 +262,17 @@ class Openings:
         What is given waits no more; whether there is a place is looked at anew before each.
         """
         keys = list(self._shares)
-        idle = 0
+        idle, wanted = 0, self._wanted(now_ms)
         while idle < len(keys):
             peer, way = keys[self._turn % len(keys)]
             self._turn += 1
             idle += 1
-            asked = self._next_ready(peer, way, now_ms)
+            asked = self._next_ready(peer, way, wanted, now_ms)
             if asked is not None:
                 idle = 0
                 self._take(self._shares[peer, way], asked.proposal.instance)
                 yield peer, asked
+                wanted = self._wanted(now_ms)
 
     def release(self, instance: InstanceId) -> list[tuple[int, Proposal]]:
         """Give (peer, proposal) of all that waits for an instance: it is open, or decided."""
@@ -247,25 +288,33 @@ class Openings:
 
     # --- shares -----------------------------------------------------------------------------------
 
-    def _next_ready(self, peer: int, way: Way, now_ms: int) -> Asked | None:
+    def _wanted(self, now_ms: int) -> dict[Way, _Wanted]:
+        """What peers want now."""
+        self._free_places(now_ms)
+        return {way: _Wanted(shares) for way, shares in self._by_way.items()}
+
+    def _next_ready(
+        self, peer: int, way: Way, wanted: Mapping[Way, _Wanted], now_ms: int
+    ) -> Asked | None:
         """What waits longest in a share, if it may be opened now."""
         share = self._shares[peer, way]
         if not share.waiting or not self.has_place(peer):
             return None
-        asked = Asked(next(iter(share.waiting.values())), way)
-        in_turn = self._is_in_turn(peer, asked, now_ms)
+        asked = Asked(next(iter(share.waiting.values())), way, in_turn=True)
+        in_turn = self._is_in_turn(peer, asked, wanted, now_ms)
         has_pace = in_turn and self._paces[peer].has(now_ms, self._size(asked.proposal))
         return asked if has_pace else None
 
-    def _is_in_turn(self, peer: int, asked: Asked, now_ms: int) -> bool:
+    def _is_in_turn(
+        self, peer: int, asked: Asked, wanted: Mapping[Way, _Wanted], now_ms: int
+    ) -> bool:
         """Whether there is a place for what a peer asks for; one of its own there always is."""
-        self._free_places(now_ms)
         share = self._shares[peer, asked.way]
         places = self._places_of(asked.proposal)
         return (
             share.places == 0
             or self._places + places <= self._limits.opening_places_free
-            or share.places + places <= self._places_max(peer, asked.way, now_ms)
+            or share.places + places <= self._places_max(peer, asked.way, wanted, now_ms)
         )
 
     def _places_of(self, proposal: Proposal) -> int:
@@ -277,29 +326,33 @@ class Openings:
         limits = self._limits
         return limits.opening_place_ms * max(1, places // limits.opening_places_free)
 
-    def _places_max(self, peer: int, way: Way, now_ms: int) -> int:
+    def _places_max(self, peer: int, way: Way, wanted: Mapping[Way, _Wanted], now_ms: int) -> int:
         """The places of one share now, with what others want.
 
         Whoever forwards is held against own clients and others that forward, and has half of what
         the busiest of them has: it may ask each node for as much. Whoever leads is held against
         other leaders, and against all that this node was asked for itself, and has twice as much:
         what it leads it leads everywhere, and one leads more than another by chance. What leaders
-        open is not held against forwards: others have asked them for it, this peer perhaps.
+        open, and what comes beside votes, is not held against forwards: others have asked them for
+        it, this peer perhaps.
         """
-        limits = self._limits
-        others = [other for other in self._paces if other != peer]
-        asking = [self._own, *(self._shares[other, Way.FORWARD] for other in others)]
-        leading = [self._shares[other, Way.LEAD] for other in others]
-        rivals = asking if way is Way.FORWARD else asking + leading
-        since_ms = now_ms - limits.contention_ms
-        if not any(rival.wants_since(since_ms) for rival in rivals):
+        limits, own = self._limits, self._own
+        asked, busiest, is_wanted = wanted[Way.FORWARD].without(self._shares[peer, Way.FORWARD])
+        is_wanted = is_wanted or own.wants or self._was_lately(own, now_ms)
+        busiest = max(busiest, own.places) // 2
+        if way is Way.LEAD:
+            _, leading, is_led = wanted[Way.LEAD].without(self._shares[peer, Way.LEAD])
+            is_wanted = is_wanted or is_led
+            busiest = 2 * max(asked + own.places, leading)
+        if not is_wanted:
             return limits.opening_places_max
-        if way is Way.FORWARD:
-            busiest = max(rival.places for rival in asking) // 2
-        else:
-            asked_for = sum(rival.places for rival in asking)
-            busiest = 2 * max([asked_for, *(rival.places for rival in leading)])
         return max(limits.opening_places_min, busiest)
+
+    def _was_lately(self, share: _Share, now_ms: int) -> bool:
+        """Whether it has opened something, so that it may soon want more."""
+        return (
+            share.opened_ms is not None and now_ms - share.opened_ms <= self._limits.contention_ms
+        )
 
     def _free_places(self, now_ms: int) -> None:
         """End what has had its place for long enough."""

@@ -53,7 +53,7 @@ from qbft.replica.misconduct import Misconduct
 from qbft.replica.narrow import as_digest, as_instance
 from qbft.replica.observer import Observer
 from qbft.replica.open_instance import OpenInstance
-from qbft.replica.openings import Asked, Openings
+from qbft.replica.openings import TOGETHER, Asked, Openings
 from qbft.replica.outbox import Outbox
 from qbft.replica.own_votes import CastVote
 from qbft.replica.peer import Peer
@@ -811,7 +811,8 @@ class Replica:
     ) -> OpenInstance:
         """Open: start the engine, adopt the proposal, and take the votes that were held for it."""
         opened = self._make(instance)
-        self._openings.opened(instance, opener, asked, self._now_ms)
+        is_alone = asked is not None or opener == self._validator
+        self._openings.opened(instance, opener if is_alone else TOGETHER, asked, self._now_ms)
         if self._observer is not None:
             self._observer.opened(instance, opener, self._now_ms)
         self.tally.opened += 1

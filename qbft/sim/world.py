@@ -21,6 +21,7 @@ from qbft.decision import Decision
 from qbft.errors import InvariantViolation
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.observer import Observer
+from qbft.replica.openings import TOGETHER
 from qbft.replica.policy import TopicPolicy
 from qbft.replica.protocols import Standing
 from qbft.sim.agenda import Agenda
@@ -394,6 +395,7 @@ class World:
         if len(replica.openers) > self._opened_max:
             opened = Counter(replica.openers.values())
             own = opened.pop(node.validator, 0)
+            opened.pop(TOGETHER, None)  # as many as honest nodes have let in
             if (
                 own > limits.open_instances_max
                 or max(opened.values(), default=0) > self._of_one_max

@@ -208,14 +208,15 @@ async def test_peers_leave_own_clients_and_each_other_their_places() -> None:
 
 
 def test_round_changes_cannot_open_beyond_the_budget() -> None:
-    """F+1 ROUND-CHANGEs need a place too; the next sender that has one opens."""
-    rig = Rig(1, limits=ReplicaLimits(open_instances_per_peer_max=1))
+    """F+1 ROUND-CHANGEs need a place too, which is no peer's: a liar fills no honest one's."""
+    rig = Rig(1, limits=ReplicaLimits(open_instances_of_peers_max=3))
     rig.receive(3, proposals=(proposal(b"v", 9),))
-    for source in (2, 3):
-        rig.receive(source, own_section(round_change(source, 2)))
-    assert not is_open(rig)
-    rig.receive(0, own_section(round_change(0, 2)))
-    assert is_open(rig)
+    for height in range(4):
+        for source in (2, 3):
+            rig.receive(source, own_section(round_change(source, 2, instance(height))))
+    assert [rig.replica.is_open(instance(height)) for height in range(4)] == [True] * 3 + [False]
+    assert ("open_budget", 3) in rig.rejected
+    assert rig.replica._openings.count_of(3) == 1
 
 
 def test_a_quorum_decides_even_where_votes_came_from_other_senders() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from replica_builders import (
     COMMIT,
@@ -21,7 +23,7 @@ from qbft.core import InstanceId
 from qbft.crypto.proposal import Proposal
 from qbft.replica.bounds import Bites, Bound
 from qbft.replica.limits import ReplicaLimits
-from qbft.replica.openings import Asked, Openings, Way
+from qbft.replica.openings import TOGETHER, Asked, Openings, Way
 
 OWN, LIAR, OTHER, THIRD = 0, 1, 2, 3
 LIMITS = ReplicaLimits(
@@ -100,18 +102,27 @@ def test_beside_others_it_may_open_little() -> None:
     assert room.bites.of(Bound.OPENING_PLACES_MIN, LIAR) == 10 - LEAST
 
 
-def test_who_wanted_something_lately_is_another_still() -> None:
+def test_own_clients_that_wanted_something_lately_count_still() -> None:
     """A client that asks for one thing after the other finds no node full in between."""
     room = Room()
-    gone = room.ask(OTHER)
-    assert gone is not None
-    room.openings.closed(gone)
+    room.own(1)
+    for which in list(room.openings.openers):
+        room.openings.closed(which)
     room.now = LIMITS.contention_ms
     assert room.asks(LIAR, 30) == FREE
     room.now += 1
     room.go_on()
     assert room.asks(LIAR, 30) > 0
     assert room.openings.count_of(LIAR) == MOST
+
+
+def test_a_peer_that_wants_nothing_now_is_no_rival() -> None:
+    """One message a second of a liar does not hold another peer to little."""
+    room = Room()
+    gone = room.ask(LIAR)
+    assert gone is not None
+    room.openings.closed(gone)
+    assert room.asks(OTHER, 30) == MOST
 
 
 def test_it_may_open_half_as_much_as_the_busiest_other() -> None:
@@ -177,6 +188,28 @@ def test_a_large_value_has_its_places_for_a_time() -> None:
     assert room.go_on() == []
     room.now += 1
     assert room.go_on() == [LIAR]
+
+
+def test_a_large_value_is_not_overtaken() -> None:
+    """What comes later waits behind it, until all places of its peer are free."""
+    room = Room()
+    room.own(FREE)
+    assert room.ask(LIAR) is not None
+    assert room.ask(LIAR, value=bytes(900)) is None
+    assert room.asks(LIAR, 2) == 0
+    room.now = LIMITS.opening_place_ms
+    room.own(FREE)
+    assert room.go_on() == [LIAR]
+    assert room.openings._shares[LIAR, Way.FORWARD].places == 10
+
+
+def test_what_comes_beside_votes_stands_in_no_forwards_way() -> None:
+    """A liar's junk that an honest peer sends again delays none of what its clients ask for."""
+    room = Room()
+    room.own(FREE)
+    assert room.asks(OTHER, 6, Way.BESIDE) == LEAST
+    assert room.asks(OTHER, 6) == LEAST
+    assert room.asks(LIAR, 6) == LEAST
 
 
 def test_what_is_closed_makes_room_at_once() -> None:
@@ -254,8 +287,21 @@ def test_what_others_are_in_takes_no_place() -> None:
     room = Room()
     room.own(FREE)
     for _ in range(4):
-        room.openings.opened(room.asked().proposal.instance, LIAR, None, room.now)
+        room.openings.opened(room.asked().proposal.instance, TOGETHER, None, room.now)
     assert room.asks(LIAR, 10) == LEAST
+    assert room.openings.count_of(LIAR) == LEAST
+
+
+@pytest.mark.bites("open_instances_of_peers_max")
+def test_what_others_are_in_has_an_end_too() -> None:
+    """It takes nobody's places; there are so many for all of it."""
+    room = Room(ReplicaLimits(open_instances_of_peers_max=6))
+    for _ in range(6):
+        assert room.openings.has_place_together()
+        room.openings.opened(room.asked().proposal.instance, TOGETHER, None, room.now)
+    assert not room.openings.has_place_together()
+    assert room.openings.has_place(LIAR)
+    assert room.bites.of(Bound.OPEN_INSTANCES_OF_PEERS_MAX) == 1
 
 
 def test_nothing_is_kept_of_what_is_over() -> None:
@@ -347,3 +393,26 @@ def test_a_flood_beyond_its_queue_is_waste() -> None:
         rig.receive(2, proposals=(proposal(b"v", height),))
     assert ("open_budget", 2) in rig.rejected
     assert not rig.replica.takes_from(2, rig.now)
+
+
+def test_a_value_that_waits_completes_a_decision() -> None:
+    """A certificate for what waits here needs no bytes from anybody."""
+    rig = Rig(1, limits=FEW)
+    rig.receive(2, proposals=(proposal(b"v", 8),))
+    waiting = proposal(b"w", 12)
+    rig.receive(2, proposals=(waiting,))
+    for source in (0, 2, 3):
+        rig.receive(source, own_section(vote(COMMIT, source, waiting)))
+    assert rig.disk.get(instance(12)).value == b"w"
+    assert not rig.replica._openings.has_waiting
+
+
+def test_what_a_peer_sends_again_waits_apart_and_is_no_waste() -> None:
+    """Others may have asked it: it is refused where there is no room, and not held against it."""
+    rig = Rig(1, limits=replace(FEW, waste_work_max=4))
+    for height in range(20):
+        which = proposal(b"v", height)
+        rig.receive(2, relayed=(round_change(3, 2, which.instance),), proposals=(which,))
+    assert ("open_budget", 2) in rig.rejected
+    assert rig.replica.takes_from(2, rig.now)
+    assert rig.replica._openings._shares[2, Way.FORWARD].waiting == {}
