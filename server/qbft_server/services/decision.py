@@ -42,7 +42,14 @@ from qbft_server.services.appending import (
 )
 from qbft_server.services.budgets import Budgets
 from qbft_server.services.own_instances import OwnInstances
-from qbft_server.services.refusal import Refusal, denied, full, invalid, refusal_of
+from qbft_server.services.refusal import (
+    Refusal,
+    denied,
+    failure_of,
+    full,
+    invalid,
+    refusal_of,
+)
 from qbft_server.services.replies import Replies
 from qbft_server.store.decisions import DecisionsError
 from qbft_server.telemetry.inspection import inspect
@@ -134,12 +141,12 @@ class DecisionService(DecisionServiceServicer):
     async def _propose_one(
         self, request: pb.ProposeStreamRequest, replies: Replies, client: Caller
     ) -> None:
-        outcome: Decision | Refusal
+        outcome: Decision | pb.Failure
         try:
             outcome = await self._propose(request.proposal, client)
             code = grpc.StatusCode.OK
         except Refusal as refusal:
-            outcome, code = refusal, refusal.code
+            outcome, code = failure_of(refusal), refusal.code
         replies.put((request.id, outcome))
         self._metrics.call_ended("ProposeStream item", code.name)
 
@@ -580,17 +587,11 @@ def _unread_full() -> Refusal:
     return full("too many replies wait here to be read", RETRY_MS)
 
 
-def _reply(request_id: int, outcome: Decision | Refusal) -> pb.ProposeStreamReply:
+def _reply(request_id: int, outcome: Decision | pb.Failure) -> pb.ProposeStreamReply:
     """Write one reply of a stream."""
-    if isinstance(outcome, Refusal):
-        failure = pb.Failure(
-            code=outcome.code.value[0],
-            message=outcome.message,
-            first_digest=outcome.first_digest,
-            retry_ms=outcome.retry_ms,
-        )
-        return pb.ProposeStreamReply(id=request_id, failure=failure)
-    return pb.ProposeStreamReply(id=request_id, decision=decision_to_pb(outcome))
+    if isinstance(outcome, Decision):
+        return pb.ProposeStreamReply(id=request_id, decision=decision_to_pb(outcome))
+    return pb.ProposeStreamReply(id=request_id, failure=outcome)
 
 
 def _heights(client: Caller, highest: Mapping[str, int]) -> pb.ListHeightsReply:

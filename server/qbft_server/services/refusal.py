@@ -19,6 +19,7 @@ from qbft.errors import (
     TooManyTopics,
     UnauthorisedProposal,
 )
+from qbft.wire.v1.decision_pb2 import Failure
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -59,6 +60,16 @@ class Refusal(Exception):  # noqa: N818 - what the service answers
             ("grpc-retry-pushback-ms", str(self.retry_ms)),
             ("grpc-status-details-bin", status.SerializeToString()),
         )
+
+
+def failure_of(refusal: Refusal) -> Failure:
+    """Say within a stream that goes on what a call would end with."""
+    return Failure(
+        code=refusal.code.value[0],
+        message=refusal.message,
+        first_digest=refusal.first_digest,
+        retry_ms=refusal.retry_ms,
+    )
 
 
 def full(what: str, retry_ms: int) -> Refusal:

@@ -6,17 +6,19 @@ import asyncio
 
 from qbft.decision import Decision
 from qbft.replica.bounds import Bites
+from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.bounds import NodeBound
-from qbft_server.services.refusal import Refusal
 
 STREAM_IN_FLIGHT_MAX = 1_024
 """Proposals of one stream that are not answered yet, written replies being answers."""
 
 STREAM_WAITING_BYTES_MAX = 1 << 20
-"""Values of decisions that wait to be written, above which no further proposal is read."""
+"""Values of decisions and words of refusals that wait to be written, above which no further
+proposal is read."""
 
-Outcome = tuple[int, Decision | Refusal]
-"""The request's id, and what became of it."""
+Outcome = tuple[int, Decision | pb.Failure]
+"""The request's id, and what became of it: an exception would keep the request as long as it waits,
+and longer, by its traceback."""
 
 
 class Replies:
@@ -45,7 +47,7 @@ class Replies:
     def put(self, outcome: Outcome) -> None:
         """Have it written."""
         self._waiting.put_nowait(outcome)
-        self._account(_value_bytes(outcome))
+        self._account(_size(outcome))
 
     def end(self) -> None:
         """Say that nothing more comes."""
@@ -58,7 +60,7 @@ class Replies:
     def written(self, outcome: Outcome) -> None:
         """It has been written."""
         self._places.release()
-        self._account(-_value_bytes(outcome))
+        self._account(-_size(outcome))
 
     def _account(self, size: int) -> None:
         self._bytes += size
@@ -68,6 +70,8 @@ class Replies:
             self._has_room.clear()
 
 
-def _value_bytes(outcome: Outcome) -> int:
-    value = outcome[1].value if isinstance(outcome[1], Decision) else None
-    return len(value) if isinstance(value, bytes) else 0
+def _size(outcome: Outcome) -> int:
+    result = outcome[1]
+    if not isinstance(result, Decision):
+        return result.ByteSize()
+    return len(result.value) if isinstance(result.value, bytes) else 0

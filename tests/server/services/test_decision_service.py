@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import gc
+import weakref
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,7 +16,7 @@ from qbft.core import InstanceId, Message, MessageType, Proof
 from qbft.crypto.certificate import Certificate
 from qbft.crypto.signing import BatchHeader, VoteSignature
 from qbft.decision import Decision
-from qbft.errors import JournalError, TooManyTopics
+from qbft.errors import JournalError, TooManyTopics, UnauthorisedProposal
 from qbft.replica.policy import open_to_all
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft.wire.v1 import messages_pb2
@@ -28,7 +30,7 @@ from qbft_server.services.decision import (
     DecisionService,
     _reply,
 )
-from qbft_server.services.refusal import invalid, refusal_of
+from qbft_server.services.refusal import failure_of, invalid, refusal_of
 from qbft_server.services.replies import (
     STREAM_IN_FLIGHT_MAX,
     STREAM_WAITING_BYTES_MAX,
@@ -242,7 +244,7 @@ async def test_who_does_not_read_replies_is_not_read_from() -> None:
     replies = Replies()
     for number in range(STREAM_IN_FLIGHT_MAX):
         await replies.place()
-        replies.put((number, invalid("no")))
+        replies.put((number, failure_of(invalid("no"))))
     assert await is_blocked(replies)
     outcome = await replies.take()
     assert outcome is not None
@@ -269,9 +271,76 @@ async def test_waiting_replies_are_bounded_in_bytes_too() -> None:
     assert [await replies.take() for _ in range(4)][-1] is None
 
 
+@pytest.mark.bites("stream_waiting_bytes_max")
+async def test_refusals_that_wait_count_by_their_words() -> None:
+    """They are kept as decisions are, until they are written."""
+    replies = Replies()
+    await replies.place()
+    replies.put((1, failure_of(invalid("x" * STREAM_WAITING_BYTES_MAX))))
+    assert await is_blocked(replies)
+
+
+class Request:
+    """A request of which one can see whether it is still kept."""
+
+    id = 1
+
+    def __init__(self, value: bytes) -> None:
+        self.proposal = messages_pb2.Proposal(instance=PROPOSAL.instance, value=value)
+
+
+class Unread(Call):
+    """A call whose client takes nothing."""
+
+    async def write(self, _: object) -> None:
+        """For ever."""
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("voting", [True, False])
+@pytest.mark.parametrize("value", [b"", b"v"])
+async def test_a_refused_proposal_is_not_kept(value: bytes, *, voting: bool) -> None:
+    """Review: the exception of each, in a cycle with its frames, kept proposals of 1 MiB.
+
+    Neither while nobody reads the refusal, nor until the garbage collector comes by.
+    """
+    served = service(Topic())
+    served._replica = cast("Any", SimpleNamespace(is_voting=voting, propose=_refuse, is_open=_no))
+    kept: list[weakref.ref[Request]] = []
+
+    async def requests() -> AsyncIterator[Request]:
+        for _ in range(9):
+            request = Request(value)
+            kept.append(weakref.ref(request))
+            yield request
+            del request
+        yield Request(value)
+        await asyncio.Event().wait()
+
+    gc.disable()
+    try:
+        call = asyncio.create_task(
+            served.ProposeStream(cast("Any", requests()), cast("Any", Unread()))
+        )
+        await asyncio.sleep(0.01)
+        assert [request() for request in kept] == [None] * 9
+    finally:
+        gc.enable()
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+
+def _refuse(*_: object) -> asyncio.Future[Decision]:
+    raise UnauthorisedProposal
+
+
+def _no(_: object) -> bool:
+    return False
+
+
 async def test_replies_of_a_stream_say_what_became_of_each() -> None:
     """A refusal keeps its code and message; grpc's own numbers stand for the codes."""
-    failed = _reply(7, invalid("why")).failure
+    failed = _reply(7, failure_of(invalid("why"))).failure
     assert (failed.code, failed.message) == (grpc.StatusCode.INVALID_ARGUMENT.value[0], "why")
     assert _reply(8, decided(1, 3)).decision.instance.height == 1
 
