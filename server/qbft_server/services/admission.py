@@ -82,13 +82,15 @@ class Admission:
         A call goes on for as long as its client is known and has what it needs.
 
         Raises:
-            Refusal: it is nobody that is let in, or is not any more; which part is wrong is not
-                told.
+            Refusal: it is nobody that is let in, or is not any more, which part is wrong is not
+                told; or it has not what the call needs.
         """
         shown = _shown(context)
         known = self.gate.known(*shown)
         if known is None:
             raise _unknown()
+        if not needs(known.permissions):
+            raise denied()
         caller = Caller(context, known.name or context.peer(), known.permissions)
         running = _Running(caller, shown, needs)
         self._running.add(running)

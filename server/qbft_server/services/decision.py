@@ -337,8 +337,6 @@ class DecisionService(DecisionServiceServicer):
         should come next may have been deleted. Topics that the client may not read are left out.
         """
         async with self._call("WatchAll", context, _reads) as client:
-            if not client.permissions.read:
-                raise denied()
             following = contextlib.aclosing(self._follow(request.cursor, client))
             async with following as replies:
                 with self._watch_place(client):
@@ -544,7 +542,8 @@ class DecisionService(DecisionServiceServicer):
     ) -> AsyncIterator[Caller]:
         """Around every call: who calls, what a refusal becomes, and how it ended.
 
-        One that lasts says what it `needs`, and ends when its client has it no more.
+        One that lasts says what it `needs`: it begins for no other client, and ends when its client
+        has it no more.
         """
         code = grpc.StatusCode.CANCELLED
         with contextlib.ExitStack() as place:

@@ -324,6 +324,16 @@ async def test_each_may_do_what_it_was_granted() -> None:
         assert ended.value.args[0] is grpc.StatusCode.PERMISSION_DENIED
 
 
+async def test_who_may_propose_nothing_has_no_stream() -> None:
+    """Review: it was read from, one refusal after another, by a node that would take none of it."""
+    served = service(Store(), Replica())
+    served.admission.renew(only(grant("alice", ALICE, read=[""])))
+    with pytest.raises(Ended) as ended:
+        await served.ProposeStream(stream_of(), cast("Any", Call(ALICE)))
+    assert ended.value.args[0] is grpc.StatusCode.PERMISSION_DENIED
+    assert served._metrics.clients.propose_streams.total == 0
+
+
 async def test_a_grant_that_is_taken_back_is_gone_at_the_next_call() -> None:
     """SIGHUP: the gate is renewed in place, for the client port and the admin port together."""
     served = service(Store(InstanceId("public/x", 1)), Replica())
