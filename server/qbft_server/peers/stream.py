@@ -37,5 +37,7 @@ def hush_cancelled_calls() -> None:
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
-    kind = record.exc_info[0] if record.exc_info else None
-    return kind is None or not issubclass(kind, _CALLER_HAS_LEFT)
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(_CALLER_HAS_LEFT)[1] is not None
+    return not isinstance(error, _CALLER_HAS_LEFT)

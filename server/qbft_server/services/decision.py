@@ -119,11 +119,15 @@ class DecisionService(DecisionServiceServicer):
         replies = Replies(self._metrics.bites)
         async with self._call("ProposeStream", context, _proposes) as client:
             with self._budgets.shares.place(client.name, self._budgets.streams):
+                has_room = True
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._propose_all(requests, replies, client))
-                    while (outcome := await replies.take()) is not None:
-                        await self._write(_reply(*outcome), client)
+                    proposing = tasks.create_task(self._propose_all(requests, replies, client))
+                    while has_room and (outcome := await replies.take()) is not None:
+                        has_room = await self._is_written(_reply(*outcome), client)
                         replies.written(outcome)
+                    proposing.cancel()
+                if not has_room:  # raised within the group it would be part of a group itself
+                    raise _unread_full()
 
     async def _propose_all(
         self,
@@ -528,11 +532,20 @@ class DecisionService(DecisionServiceServicer):
         return reply
 
     async def _write(self, message: Message, client: Caller) -> None:
-        """Write one reply of a stream, accounted for until gRPC has taken it."""
+        """Write one reply of a stream.
+
+        Raises:
+            Refusal: there is no room for it.
+        """
+        if not await self._is_written(message, client):
+            raise _unread_full()
+
+    async def _is_written(self, message: Message, client: Caller) -> bool:
+        """Whether there was room for a reply of a stream until gRPC has taken it."""
         with self._budgets.unread.room(client.name, message.ByteSize()) as has_room:
-            if not has_room:
-                raise _unread_full()
-            await client.context.write(message)
+            if has_room:
+                await client.context.write(message)
+            return has_room
 
     # --- what all calls share ---------------------------------------------------------------------
 

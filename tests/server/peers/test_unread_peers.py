@@ -60,7 +60,9 @@ async def test_what_is_refused_is_held_against_its_sender() -> None:
         (asyncio.CancelledError(), False),
         (aio.UsageError("RPC already finished"), False),
         (cygrpc.ExecuteBatchError("Failed execute_batch"), False),
+        (BaseExceptionGroup("", [ExceptionGroup("", [aio.UsageError()])]), False),
         (ValueError("a bug"), True),
+        (ExceptionGroup("", [aio.UsageError(), ValueError("a bug")]), True),
     ],
 )
 def test_a_caller_that_leaves_writes_no_line(

@@ -11,6 +11,7 @@ from pathlib import Path
 from socket import socket
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import patch
 
 import grpc
 import pytest
@@ -37,6 +38,7 @@ from qbft_server.initialise import init_cluster
 from qbft_server.parts import NodeParts
 from qbft_server.services.decision import LIST_DECISIONS_MAX, DecisionService
 from qbft_server.services.server import ClientServer
+from qbft_server.services.unread import Unread
 from qbft_server.telemetry.metrics import Metrics
 
 ALICE, BOB, NOBODY = "alice-has-this-token", "bob-has-another-token", "nobody-has-this-token"
@@ -542,6 +544,30 @@ async def how_it_ends(channel: aio.Channel, shown: Access) -> grpc.StatusCode:
         except aio.AioRpcError as error:
             return error.code()
     return grpc.StatusCode.OK
+
+
+@pytest.mark.real_clock
+async def test_a_stream_without_room_for_its_replies_is_refused_as_any_call(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Review: the client got UNKNOWN, and gRPC wrote a traceback at error, as often as it liked."""
+    shown = Access(insecure_plaintext=True)
+    request = pb.ProposeStreamRequest(proposal=proposal("mine/x"))
+    async with served(tmp_path, {"insecure_plaintext": True}) as channel, channel(shown) as node:
+        with patch.object(Unread, "take", lambda *_: False):
+            call = DecisionServiceStub(node).ProposeStream(still_open(request), timeout=60)
+            with pytest.raises(aio.AioRpcError) as refused:
+                await call.read()
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caplog.records == []
+
+
+async def still_open(
+    request: pb.ProposeStreamRequest,
+) -> AsyncIterator[pb.ProposeStreamRequest]:
+    """A stream that asks for one thing and is not ended."""
+    yield request
+    await asyncio.Event().wait()
 
 
 @pytest.mark.real_clock
