@@ -22,6 +22,8 @@ class NodeBound(StrEnum):
     UNREAD_BYTES_MAX = "unread_bytes_max"
     CLIENT_SHARE_PERCENT_MAX = "client_share_percent_max"
     OPENINGS_AT_ONCE_MAX = "openings_at_once_max"
+    HEALTH_WATCHERS_MAX = "health_watchers_max"
+    REFLECTION_STREAMS_MAX = "reflection_streams_max"
     WASTED_CHECKS_MAX = "wasted_checks_max"
     ADMIN_REQUESTS_MAX = "admin_requests_max"
     ADMIN_REQUEST_SECONDS_MAX = "admin_request_seconds_max"

@@ -8,9 +8,8 @@ from typing import Self
 
 from cryptography import x509
 from grpc import aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from qbft.client.pinned import Options
 from qbft.errors import ClusterError
@@ -22,6 +21,7 @@ from qbft_server.files import client_connections_max
 from qbft_server.identity import TlsIdentity
 from qbft_server.listener_tls import ListenerTls
 from qbft_server.parts import NodeParts
+from qbft_server.services.anyone import HEALTH, Health, Reflection
 from qbft_server.services.budgets import CALLS_MAX
 from qbft_server.services.decision import DecisionService
 
@@ -55,10 +55,10 @@ class ClientServer:
         self._replica = parts.replica
         self._links = parts.links
         self._service = DecisionService(parts)
-        self._health = HealthServicer()
+        self._health = Health(SERVICE, bites=parts.metrics.bites)
+        self._reflection = Reflection(SERVICE, HEALTH, bites=parts.metrics.bites)
         self._tls = ListenerTls(parts.identity, read_authority(parts.config))
         self._server: aio.Server | None = None
-        self._reachable: bool | None = None
 
     async def __aenter__(self) -> Self:
         """Listen.
@@ -82,9 +82,8 @@ class ClientServer:
             ],
         )
         add_DecisionServiceServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = [SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
-        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
+        add_HealthServicer_to_server(self._health, server)
+        add_ServerReflectionServicer_to_server(self._reflection, server)
         address = self._config.listen.client
         try:
             if self._config.clients.insecure_plaintext:
@@ -98,8 +97,6 @@ class ClientServer:
             ) from error
         await server.start()
         self._server = server
-        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
-        await self._tell_health(reachable=False)
         return self
 
     async def __aexit__(
@@ -128,7 +125,7 @@ class ClientServer:
     async def drain(self) -> None:
         """Take no new proposals, tell so, and let calls that run end in time."""
         self._service.accepting = False
-        await self._health.enter_graceful_shutdown()
+        self._health.drain()
         if self._server is not None:
             await self._server.stop(DRAIN_SECONDS)
 
@@ -136,18 +133,8 @@ class ClientServer:
         """Keep the service's health true: it serves while a quorum can be reached."""
         while True:
             reachable = len(self._links.connected) + 1 >= self._quorum
-            await self._tell_health(reachable=reachable and self._replica.is_voting)
+            self._health.tell(SERVICE, is_serving=reachable and self._replica.is_voting)
             await asyncio.sleep(HEALTH_SECONDS)
-
-    async def _tell_health(self, *, reachable: bool) -> None:
-        if reachable != self._reachable:
-            self._reachable = reachable
-            status = (
-                health_pb2.HealthCheckResponse.SERVING
-                if reachable
-                else health_pb2.HealthCheckResponse.NOT_SERVING
-            )
-            await self._health.set(SERVICE, status)
 
 
 def takes_pings(every_ms_min: int) -> Options:
