@@ -90,7 +90,7 @@ class DecisionService(DecisionServiceServicer):
         self._traces = parts.traces
         self.admission = Admission(Gate(parts.config.clients))
         self._budgets = Budgets(parts.config.limits, parts.metrics.clients, parts.metrics.bites)
-        self._own = OwnInstances(self._hand_over, self._is_open, self._budgets)
+        self._own = OwnInstances(self._hand_over, self._is_open, self._is_decided, self._budgets)
         self.accepting = True
 
     # --- proposing --------------------------------------------------------------------------------
@@ -180,6 +180,9 @@ class DecisionService(DecisionServiceServicer):
 
     def _is_open(self, instance: InstanceId) -> bool:
         return self._replica.is_open(instance)
+
+    def _is_decided(self, instance: InstanceId) -> bool:
+        return self._store.get(instance) is not None
 
     def _flight(self, client: Caller, size: int) -> contextlib.AbstractContextManager[None]:
         """Take a place among the values that wait for a decision.

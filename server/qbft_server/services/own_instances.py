@@ -21,6 +21,7 @@ class OwnInstances:
     Args:
         propose: hands a proposal to the replica.
         is_open: tells whether an instance is undecided here and known.
+        is_decided: tells whether it is decided here; it is asked where that saves waiting.
         budgets: what clients may have open.
     """
 
@@ -28,10 +29,12 @@ class OwnInstances:
         self,
         propose: Callable[[Proposal], asyncio.Future[Decision]],
         is_open: Callable[[InstanceId], bool],
+        is_decided: Callable[[InstanceId], bool],
         budgets: Budgets,
     ) -> None:
         self._propose = propose
         self._is_open = is_open
+        self._is_decided = is_decided
         self._budgets = budgets
 
     async def propose(self, client: str, proposal: Proposal) -> Decision:
@@ -41,13 +44,14 @@ class OwnInstances:
             QbftError: what `Replica.propose` raises.
             Refusal: the client has opened as many as it may.
         """
-        if self._is_open(proposal.instance):
+        turns, instance = self._budgets.turns, proposal.instance
+        if self._is_open(instance) or (turns.is_to_wait(client) and self._is_decided(instance)):
             return await self._propose(proposal)
         with contextlib.ExitStack() as held:
             held.enter_context(self._budgets.shares.place(client, self._budgets.undecided))
-            turn = await self._budgets.turns.turn(client)
-            held.callback(turn.end)
-            if self._is_open(proposal.instance):  # another was quicker
+            turn = await turns.turn(client)
+            held.callback(turn.give_back)
+            if self._is_open(instance):  # another was quicker
                 held.close()
                 return await self._propose(proposal)
             deciding = self._propose(proposal)
@@ -56,6 +60,7 @@ class OwnInstances:
             until_decided = held.pop_all()
 
         def decided(future: asyncio.Future[Decision]) -> None:
+            turn.end()
             until_decided.close()
             if not future.cancelled():
                 future.exception()  # nobody may be left to be told

@@ -19,6 +19,7 @@ from qbft_server.services.budgets import Budgets
 from qbft_server.services.own_instances import OwnInstances
 from qbft_server.services.refusal import Refusal
 from qbft_server.services.shares import Shared, Shares
+from qbft_server.services.turns import OPENING_SECONDS_MAX
 from qbft_server.services.wasted import (
     WASTED_CHECKS_MAX,
     WASTED_CHECKS_PER_SECOND_MAX,
@@ -179,18 +180,26 @@ class Replica:
     def __init__(self) -> None:
         self.waiting: dict[InstanceId, asyncio.Future[Decision]] = {}
         self.refusing: QbftError | None = None
+        self.decided: set[InstanceId] = set()
 
     def propose(self, proposal: Proposal) -> asyncio.Future[Decision]:
         """As `Replica.propose`: it opens the instance."""
         if self.refusing is not None:
             raise self.refusing
         future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        if self.is_decided(proposal.instance):
+            future.set_exception(QbftError("decided before"))
+            return future
         self.waiting.setdefault(proposal.instance, future)
         return future
 
     def is_open(self, instance: InstanceId) -> bool:
         """Whether it waits for a decision."""
         return instance in self.waiting
+
+    def is_decided(self, instance: InstanceId) -> bool:
+        """Whether it was decided before."""
+        return instance in self.decided
 
     def decide(self, height: int) -> None:
         """Let it be decided."""
@@ -205,7 +214,8 @@ class Clients:
         self.replica = Replica()
         limits = LimitSettings(open_instances_max=open_max, openings_at_once_max=at_once_max)
         budgets = Budgets(limits, self.load, Bites())
-        self._own = OwnInstances(self.replica.propose, self.replica.is_open, budgets)
+        replica = self.replica
+        self._own = OwnInstances(replica.propose, replica.is_open, replica.is_decided, budgets)
 
     async def propose(self, client: str, height: int) -> asyncio.Task[Decision]:
         """Let a client propose; what comes of it at once has come."""
@@ -293,4 +303,35 @@ async def test_what_another_opened_meanwhile_is_not_opened_again() -> None:
     clients.replica.decide(1)
     await asyncio.sleep(0.01)
     assert clients.held in ({"a": 1}, {"b": 1})
+    await hang_up(*calls)
+
+
+async def test_who_opens_nothing_does_not_compete() -> None:
+    """Review: a proposal for a decided instance, or one refused, halved the parts of all others.
+
+    For a second each, by a client that needed no more than that.
+    """
+    clients = Clients(100, at_once_max=4)
+    clients.replica.decided.add(InstanceId("t", 0))
+    with pytest.raises(QbftError, match="decided before"):
+        await (await clients.propose("idle", 0))
+    clients.replica.refusing = UnauthorisedProposal()
+    with pytest.raises(UnauthorisedProposal):
+        await (await clients.propose("idle", 1))
+    clients.replica.refusing = None
+    calls = [await clients.propose("busy", height) for height in range(10, 16)]
+    assert clients.replica.is_open(InstanceId("t", 15))
+    await hang_up(*calls)
+
+
+async def test_what_is_decided_is_answered_out_of_turn() -> None:
+    """It opens nothing, so nobody has to wait for it."""
+    clients = Clients(100, at_once_max=2)
+    clients.replica.decided.add(InstanceId("t", 0))
+    calls = [await clients.propose(name, height) for height, name in enumerate("ab", 1)]
+    calls.append(await clients.propose("a", 3))
+    assert not clients.replica.is_open(InstanceId("t", 3))
+    with pytest.raises(QbftError, match="decided before"):
+        async with asyncio.timeout(OPENING_SECONDS_MAX / 2):
+            await (await clients.propose("a", 0))
     await hang_up(*calls)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -111,6 +113,49 @@ async def test_nothing_is_kept_of_clients_that_have_gone() -> None:
         turn.end()
     await asyncio.sleep(2 * OPENING_SECONDS_MAX)
     assert turns._lines == {}
+
+
+async def test_a_turn_that_is_given_back_counts_for_nothing() -> None:
+    """Only what was opened competes, and for as long as it did before."""
+    turns = Turns(4, Bites())
+    opened = await given(turns, "b")
+    assert opened is not None
+    opened.end()
+    await asyncio.sleep(OPENING_SECONDS_MAX * 0.9)
+    for client in "bc":
+        turn = await given(turns, client)
+        assert turn is not None
+        turn.give_back()
+    assert set(turns._lines) == {"b"}
+    await asyncio.sleep(OPENING_SECONDS_MAX * 0.2)
+    assert turns._lines == {}
+
+
+async def test_leaving_looks_at_those_that_wait_alone() -> None:
+    """Review: each of thousands that left in one moment walked over all that were there.
+
+    It looks at the lines that wait, and only where there is more for each of them.
+    """
+    turns = Turns(4, Bites())
+    names = [f"client {number}" for number in range(100)]
+    held = [await given(turns, name) for name in names]
+    waiting = asyncio.create_task(turns.turn(names[-1]))
+    await asyncio.sleep(0)
+    looked_at: list[str] = []
+    go_on = Turns._go_on
+
+    def watched(self: Turns, line: Any) -> None:
+        looked_at.append(line.client)
+        go_on(self, line)
+
+    for turn in held[:-1]:
+        assert turn is not None
+        turn.end()
+    with patch.object(Turns, "_go_on", watched):
+        await asyncio.sleep(OPENING_SECONDS_MAX * 1.1)
+    assert waiting.done()
+    assert len(looked_at) < 10
+    assert set(looked_at) == {names[-1]}
 
 
 async def test_a_flood_does_not_hold_up_the_other_client() -> None:
