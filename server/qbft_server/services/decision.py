@@ -573,9 +573,10 @@ class DecisionService(DecisionServiceServicer):
             except Refusal as refusal:
                 code = refusal.code
                 await context.abort(refusal.code, refusal.message, tuple(refusal.trailers))
-            except DecisionsError:  # its words name files of this machine
-                code = grpc.StatusCode.UNAVAILABLE
-                await context.abort(code, "this node cannot read its decisions now; ask another")
+            except DecisionsError as error:
+                told = refusal_of(error)
+                code = told.code
+                await context.abort(told.code, told.message)
             finally:
                 self._metrics.call_ended(method, code.name)
 

@@ -20,6 +20,7 @@ from qbft.errors import (
     UnauthorisedProposal,
 )
 from qbft.wire.v1.decision_pb2 import Failure
+from qbft_server.store.decisions import DecisionsError
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -110,6 +111,11 @@ def refusal_of(error: QbftError) -> Refusal:
             return full(error.what, error.retry_ms)
         case TooManyTopics():  # it names no time to come back: waiting does not help
             return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        case DecisionsError():  # its words name files of this machine
+            return Refusal(
+                grpc.StatusCode.UNAVAILABLE,
+                "this node cannot read its decisions now; ask another",
+            )
         case JournalError():
             return Refusal(grpc.StatusCode.UNAVAILABLE, f"{error}; ask another node")
         case _:

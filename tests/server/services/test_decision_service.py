@@ -280,6 +280,21 @@ async def test_refusals_that_wait_count_by_their_words() -> None:
     assert await is_blocked(replies)
 
 
+async def test_words_of_a_broken_store_are_not_told_to_who_proposes() -> None:
+    """They name files of this machine; and another node can take what this one cannot."""
+
+    def broken(*_: object) -> asyncio.Future[Decision]:
+        raise DecisionsError("cannot read /var/lib/qbft/decisions.sqlite3: disk I/O error")
+
+    served = service(Topic())
+    served._replica = cast("Any", SimpleNamespace(is_voting=True, propose=broken, is_open=_no))
+    with pytest.raises(Aborted) as ended:
+        await ASKING["proposals"](served)
+    code, message = ended.value.args
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert "/var" not in message
+
+
 class Request:
     """A request of which one can see whether it is still kept."""
 
