@@ -76,10 +76,7 @@ class HeldVotes:
     def has_pre_prepare(self, source: int, instance: InstanceId) -> bool:
         """Whether a PRE-PREPARE of the first round is held of this validator."""
         unopened = self._instances.get(instance)
-        return unopened is not None and any(
-            vote.source == source and vote.round == 1 and vote.type is MessageType.PRE_PREPARE
-            for vote in unopened.votes.values()
-        )
+        return unopened is not None and source in unopened.proposers
 
     def instances_of(self, source: int) -> dict[InstanceId, Message]:
         """The instances in which a vote of this source is held, each with one."""
@@ -200,6 +197,8 @@ class _Unopened:
         self.votes: OrderedDict[tuple[int, Slot], Message] = OrderedDict()
         self.commits: dict[tuple[int, Value | None], dict[int, dict[int, Message]]] = {}
         self.round_changes: dict[int, int] = {}
+        self.proposers: dict[int, int] = {}
+        """How many PRE-PREPAREs of the first round are held of a source."""
 
     def add(self, sender: int, slot: Slot, vote: Message) -> None:
         self.votes[sender, slot] = vote
@@ -207,7 +206,9 @@ class _Unopened:
             sources = self.commits.setdefault((vote.round, vote.value), {})
             sources.setdefault(vote.source, {})[sender] = vote
         elif vote.type is MessageType.ROUND_CHANGE:
-            self.round_changes[vote.source] = self.round_changes.get(vote.source, 0) + 1
+            _count(self.round_changes, vote.source, 1)
+        elif vote.type is MessageType.PRE_PREPARE and vote.round == 1:
+            _count(self.proposers, vote.source, 1)
 
     def remove(self, sender: int, slot: Slot) -> None:
         vote = self.votes.pop((sender, slot))
@@ -217,6 +218,13 @@ class _Unopened:
             if not sources[vote.source]:
                 del sources[vote.source]
         elif vote.type is MessageType.ROUND_CHANGE:
-            self.round_changes[vote.source] -= 1
-            if not self.round_changes[vote.source]:
-                del self.round_changes[vote.source]
+            _count(self.round_changes, vote.source, -1)
+        elif vote.type is MessageType.PRE_PREPARE and vote.round == 1:
+            _count(self.proposers, vote.source, -1)
+
+
+def _count(counts: dict[int, int], source: int, more: int) -> None:
+    """Count one more or one less; who has none is not in there."""
+    counts[source] = counts.get(source, 0) + more
+    if not counts[source]:
+        del counts[source]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 from replica_builders import (
     COMMIT,
@@ -19,6 +21,7 @@ from replica_builders import (
     votes,
 )
 
+from qbft.core import Message
 from qbft.replica.budget import cost_of
 from qbft.replica.held import HeldVotes
 from qbft.replica.limits import ReplicaLimits
@@ -103,6 +106,46 @@ def test_justifications_count_in_bytes() -> None:
     for height in range(3):
         buffers.add(2, instance(height), round_change(2, 2, prepared=proposal(b"v", height)))
     assert len(buffers) == 2
+
+
+class Watched:
+    """A vote that counts how often it is looked at."""
+
+    def __init__(self, vote: Message) -> None:
+        self._vote = vote
+        self.looks = 0
+
+    def __getattr__(self, name: str) -> Any:
+        """Look at the vote itself."""
+        self.looks += 1
+        return getattr(self._vote, name)
+
+
+def test_who_proposed_is_known_without_a_look_at_what_is_held() -> None:
+    """HARDENING U7: it is asked for every proposal, while a liar has its buffer full of votes."""
+    buffers = held(held_votes_per_peer_max=100)
+    watched = [Watched(round_change(3, round_)) for round_ in range(2, 102)]
+    for each in watched:
+        buffers.add(3, instance(), cast("Message", each))
+    looks = sum(each.looks for each in watched)
+    assert not buffers.has_pre_prepare(0, instance())
+    assert sum(each.looks for each in watched) == looks
+
+
+def test_who_proposed_is_known_for_as_long_as_it_is_held() -> None:
+    """A PRE-PREPARE of the first round counts, by its source, until its last copy has gone."""
+    buffers = held()
+    for sender in (0, 2):
+        buffers.add(sender, instance(), vote(PP, 0, V))
+    buffers.add(0, instance(), vote(PP, 0, V))
+    buffers.add(3, instance(), vote(PP, 3, V, 2))
+    assert [source for source in range(4) if buffers.has_pre_prepare(source, instance())] == [0]
+    for sender in (0, 2):
+        assert buffers.has_pre_prepare(0, instance())
+        for height in range(1, 5):
+            buffers.add(sender, instance(height), vote(PREPARE, sender, proposal(b"x", height)))
+    assert instance() in buffers
+    assert not buffers.has_pre_prepare(0, instance())
 
 
 def test_dropping_keeps_the_counts_right() -> None:
