@@ -27,7 +27,7 @@ from qbft.wire.build import (
     fill_signed,
     fill_vote,
 )
-from qbft.wire.limits import LIMITS_DEFAULT, SEQUENCE_MAX, STEP_ELEMENTS, WireLimits
+from qbft.wire.limits import ELEMENT_BYTES, LIMITS_DEFAULT, SEQUENCE_MAX, STEP_ELEMENTS, WireLimits
 from qbft.wire.parse import (
     Refused,
     certificate_of,
@@ -58,6 +58,9 @@ class Decoded:
     rejects: tuple[RejectReason, ...] = ()
     elements: int = field(default=0, compare=False)
     """Elements that were read, nested ones included: what reading the frame has cost."""
+    wasted_bytes: int = field(default=0, compare=False)
+    """Bytes whose parsing came to nothing: all where something was refused, else what exceeds any
+    form of what was read, such as a part that is there many times, or unknown fields."""
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -126,21 +129,28 @@ def decode_in_steps(
         roster: the cluster, for its number of validators.
         limits: the bounds; the defaults when left out.
     """
-    if len(data) > limits.frame_bytes_max:
-        return Decoded(None, (RejectReason.TOO_LARGE,))
+    size = len(data)
+    if size > limits.frame_bytes_max:
+        return Decoded(None, (RejectReason.TOO_LARGE,), wasted_bytes=size)
     message = peer_pb2.PeerMessage()
     try:
         message.MergeFromString(data)
     except DecodeError:
-        return Decoded(None, (RejectReason.MALFORMED,))
+        return Decoded(None, (RejectReason.MALFORMED,), wasted_bytes=size)
     if not message.HasField("frame"):
-        return Decoded(None, (RejectReason.MALFORMED,))
+        return Decoded(None, (RejectReason.MALFORMED,), wasted_bytes=size)
     reader = _Reader(roster, limits)
     try:
         frame = yield from reader.read(message.frame, peer)
     except Refused as refused:
-        return Decoded(None, (refused.reason,))
-    return Decoded(frame, tuple(reader.rejects), reader.elements)
+        return Decoded(None, (refused.reason,), reader.elements, size)
+    wasted = size if reader.rejects else max(0, size - _size_max(frame, reader.elements))
+    return Decoded(frame, tuple(reader.rejects), reader.elements, wasted)
+
+
+def _size_max(frame: Frame, elements: int) -> int:
+    """More than any honest form of a frame occupies."""
+    return ELEMENT_BYTES * (1 + elements) + sum([len(each.value) for each in frame.proposals])
 
 
 class _Reader:

@@ -24,6 +24,9 @@ INSTANCES_CACHED_MAX = 16_384
 STEP_ELEMENTS = 512
 """Elements of a frame, nested ones included, that are read at one go: about 5 ms."""
 
+ELEMENT_BYTES = 1 << 10
+"""More than an element occupies, the value of a proposal and what is nested left out."""
+
 
 @dataclass(frozen=True, slots=True)
 class WireLimits:

@@ -46,6 +46,9 @@ HOLD_SECONDS = 0.01
 ELEMENTS_PER_WORK = 4
 """Elements that are read in about the time of one signature check."""
 
+BYTES_PER_WORK = 1_500
+"""Bytes of empty elements, the most costly ones, that are parsed in about that time."""
+
 
 class GrpcTransport:
     """The links of one node, while the `async with` block lasts; no task outlives it.
@@ -352,8 +355,8 @@ class GrpcTransport:
                 self._recorder.rejected(reason, peer)
             if len(decoded.rejects) >= self._wire_limits.rejects_max:
                 self._recorder.bites.note(NodeBound.REJECTS_MAX, peer)
-            if decoded.rejects and self._wasted is not None:
-                self._wasted(peer, 1 + decoded.elements // ELEMENTS_PER_WORK)
+            if (decoded.rejects or decoded.wasted_bytes) and self._wasted is not None:
+                self._wasted(peer, _work_wasted(decoded))
             if decoded.frame is not None:
                 frames.append((peer, decoded.frame))
         return Batch(tuple(frames), fresh)
@@ -372,6 +375,12 @@ class GrpcTransport:
                 return peer, inbox.take()
             self._is_holding = True
         return None
+
+
+def _work_wasted(decoded: Decoded) -> int:
+    """What reading a frame has cost of which something was refused, or that is mostly nothing."""
+    elements = decoded.elements if decoded.rejects else 0
+    return 1 + elements // ELEMENTS_PER_WORK + decoded.wasted_bytes // BYTES_PER_WORK
 
 
 async def _start(server: aio.Server) -> None:
