@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from struct import Struct
 
 from qbft.crypto.encoding import number, pack, unpack
 from qbft.crypto.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, VoteKey, is_signature_valid
@@ -30,6 +31,9 @@ WINDOW_HEIGHTS = 1_024
 """For so many heights an entry may stand, and is its request id remembered (docs/adr/017)."""
 
 _FIELDS = 5
+_SIGNATURE_FIELD = 4
+_BEGINNING = pack([BATCH_TAG])
+_LENGTH = Struct(">I")
 _NUMBER_BYTES = 8
 _VERIFIED_MAX = 4_096
 
@@ -107,8 +111,10 @@ def decode_batch(value: bytes) -> tuple[Entry, ...]:
     Raises:
         ValueError: it is no batch.
     """
-    tag, *fields = unpack(value, 1 + _FIELDS * BATCH_ENTRIES_MAX) or [b""]
-    if tag != BATCH_TAG or len(fields) % _FIELDS:
+    if not value.startswith(_BEGINNING):
+        raise ValueError("not a batch of entries")
+    _, *fields = unpack(value, 1 + _FIELDS * BATCH_ENTRIES_MAX)
+    if len(fields) % _FIELDS:
         raise ValueError("not a batch of entries")
     entries = tuple(
         Entry(request_id, data, author, signature, _until(until))
@@ -157,9 +163,22 @@ def is_batch_valid(
     )
 
 
-def signatures_in(value: bytes) -> int:
-    """How many signatures have to be checked for a batch; 0 for what is none."""
-    return sum(bool(entry.author) for entry in entries_of(value))
+def count_in(value: bytes) -> tuple[int, int]:
+    """(entries, signatures) that there are to check, by the lengths of the fields alone.
+
+    So the cost of `is_batch_valid` is known before any of it, whether it is a batch or not: what is
+    none has as many as come before what is wrong with its lengths.
+    """
+    if not value.startswith(_BEGINNING):
+        return 0, 0
+    lengths: list[int] = []
+    place, last = len(_BEGINNING), len(value) - _LENGTH.size
+    while place <= last and len(lengths) < _FIELDS * BATCH_ENTRIES_MAX:
+        (length,) = _LENGTH.unpack_from(value, place)
+        place += _LENGTH.size + length
+        lengths.append(length)
+    signatures = lengths[_SIGNATURE_FIELD::_FIELDS].count(SIGNATURE_BYTES)
+    return -(-len(lengths) // _FIELDS), signatures
 
 
 def _check(entries: Sequence[Entry]) -> None:

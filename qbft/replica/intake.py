@@ -30,6 +30,9 @@ SECTION_VOTES_PER_WORK = 8
 SECTION_WORK_PER_PART = 8
 """So much of a section is taken in before it is asked whether the turn has done enough."""
 
+ENTRIES_PER_WORK = 4
+"""Entries of a batch that are read, beside their signatures, in about that time."""
+
 FEED_IDS_PER_WORK = 4
 """Decisions that are looked up in about that time, or marks that are noted."""
 

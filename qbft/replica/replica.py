@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from qbft.core import Decide, Definition, InstanceId, Message
 from qbft.crypto.certificate import canonical_certificate
-from qbft.crypto.entries import signatures_in
+from qbft.crypto.entries import count_in
 from qbft.crypto.proposal import Proposal
 from qbft.crypto.seal import SEAL_TOPIC
 from qbft.decision import Decision
@@ -42,10 +42,7 @@ from qbft.replica.driver import now_ms
 from qbft.replica.epoch import Epoch
 from qbft.replica.held import HeldVotes
 from qbft.replica.inspection import account_of
-from qbft.replica.intake import (
-    Intake,
-    Load,
-)
+from qbft.replica.intake import ENTRIES_PER_WORK, Intake, Load
 from qbft.replica.let_go import LetGo
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.lost_votes import LostVotes
@@ -785,9 +782,11 @@ class Replica:
         return proposal.proposer in policy.proposers and self._authenticator.is_proposed(proposal)
 
     def _authorising_work(self, proposal: Proposal) -> int:
-        """How many signatures there are to check, beside the one that any proposal may have."""
-        is_ordered = self._policies(proposal.instance.topic).ordered
-        return signatures_in(proposal.value) if is_ordered else 0
+        """What the entries of a batch cost; one signature may be in any proposal's own cost."""
+        if not self._policies(proposal.instance.topic).ordered:
+            return 0
+        entries, signatures = count_in(proposal.value)
+        return signatures + entries // ENTRIES_PER_WORK
 
     def _make(self, instance: InstanceId) -> OpenInstance:
         opened = self.instance_type(

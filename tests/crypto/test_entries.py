@@ -18,12 +18,12 @@ from qbft.crypto.entries import (
     ENTRY_OVERHEAD_BYTES_MAX,
     WINDOW_HEIGHTS,
     Entry,
+    count_in,
     decode_batch,
     encode_batch,
     entries_of,
     is_batch_valid,
     sign_entry,
-    signatures_in,
 )
 from qbft.crypto.keys import VoteKey
 
@@ -97,7 +97,7 @@ def test_a_batch_has_one_form(entries: list[Entry]) -> None:
 def test_anything_may_be_read(data: bytes) -> None:
     """What is no batch holds no entries, and raises nothing that a reader does not expect."""
     assert entries_of(data) == ()
-    assert signatures_in(data) == 0
+    assert count_in(data) == (0, 0)
 
 
 GOOD = (b"1", b"v", number(0), b"", b"")
@@ -126,6 +126,17 @@ def test_what_is_no_batch(fields: tuple[bytes, ...]) -> None:
     """docs/PROTOCOL.md, section 15: counts, lengths, and no request twice."""
     with pytest.raises(ValueError, match=r".+"):
         decode_batch(pack(fields))
+
+
+def test_what_a_batch_costs_is_known_before_it_is_read() -> None:
+    """HARDENING U7: entries and signatures, by lengths alone; never more than a batch may have."""
+    unsigned = [Entry(b"%d" % n, b"v") for n in range(BATCH_ENTRIES_MAX)]
+    assert count_in(encode_batch([signed(), *unsigned[:2]])) == (3, 1)
+    assert count_in(encode_batch(unsigned)) == (BATCH_ENTRIES_MAX, 0)
+    fields = [field for n in range(2 * BATCH_ENTRIES_MAX) for field in (b"%d" % n, *GOOD[1:])]
+    assert count_in(pack((BATCH_TAG, *fields))) == (BATCH_ENTRIES_MAX, 0)
+    assert count_in(pack((BATCH_TAG, *GOOD, *GOOD))) == (2, 0)
+    assert count_in(pack((BATCH_TAG, *GOOD, b"1")) + b"\xff" * 4) == (2, 0)
 
 
 def test_every_entry_is_checked() -> None:

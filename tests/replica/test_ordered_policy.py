@@ -19,10 +19,12 @@ from replica_builders import (
 )
 
 from qbft.core import InstanceId
+from qbft.crypto.encoding import unpack
 from qbft.crypto.entries import BATCH_ENTRIES_MAX, WINDOW_HEIGHTS, Entry, encode_batch, sign_entry
 from qbft.crypto.keys import VoteKey
 from qbft.crypto.proposal import Proposal
 from qbft.errors import ProposalConflict, UnauthorisedProposal
+from qbft.replica.intake import ENTRIES_PER_WORK
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.policy import TopicPolicy
 from qbft.replica.protocols import ProposalRecord
@@ -128,3 +130,35 @@ def test_signatures_are_paid_for_by_who_sends_them() -> None:
     other.replica.receive(2, Frame(proposals=(batch(*unsigned),)), rig.now)
     assert not other.replica.is_saturated
     assert other.replica.has_input(InstanceId("t", 0))
+
+
+def test_entries_are_paid_for_by_who_sends_them() -> None:
+    """HARDENING U7: so are those without signatures, and those of what turns out to be no batch.
+
+    128 of them in 4 KB take as long to read as some twenty signatures to check.
+    """
+    limits = ReplicaLimits(turn_work_max=BATCH_ENTRIES_MAX // ENTRIES_PER_WORK)
+    names = [b"%d" % n for n in range(BATCH_ENTRIES_MAX)]
+    good = batch(*(Entry(name, b"v") for name in names)).value
+    twice = good.replace(names[-1], names[-2])
+    for value in (good, twice):
+        rig = rig_of(1, OPEN, limits=limits)
+        rig.replica.receive(2, Frame(proposals=(Proposal(instance(), value),)), rig.now)
+        assert rig.replica.is_saturated
+        assert rig.replica.is_open(instance()) == (value is good)
+
+
+def test_a_batch_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it costs is known by its lengths alone."""
+    read: list[bytes] = []
+
+    def watched(value: bytes, fields_max: int) -> list[bytes]:
+        read.append(value)
+        return unpack(value, fields_max)
+
+    monkeypatch.setattr("qbft.crypto.entries.unpack", watched)
+    rig = rig_of(1, OPEN)
+    good = batch(entry(1), Entry(b"2", b"unsigned"))
+    rig.receive(2, proposals=(good,))
+    assert rig.replica.is_open(instance())
+    assert read == [good.value]
