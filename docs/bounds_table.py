@@ -178,6 +178,7 @@ UNCOUNTED = {
     "pull_bytes_per_ms": "counted as `pull_bytes_burst_max`",
     "memory_page_max": PAGES,
     "memory_page_bytes": PAGES,
+    "memory_list_every_ms": "counted as `memory_lists_burst_max`",
     "memory_entries_per_work": WEIGHT,
     "remembered_decisions_max": "older ones are left out",
     "provide_value_ms": _rejects("application_gave_no_answer"),

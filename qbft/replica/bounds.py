@@ -39,6 +39,7 @@ class Bound(StrEnum):
     ANSWER_BURST_MAX = "answer_burst_max"
     RELAYED_VOTES_PER_TICK_MAX = "relayed_votes_per_tick_max"
     PULL_BYTES_BURST_MAX = "pull_bytes_burst_max"
+    MEMORY_LISTS_BURST_MAX = "memory_lists_burst_max"
     MEMORY_INSTANCES_PER_PEER_MAX = "memory_instances_per_peer_max"
     MEMORY_MARKS_PER_PEER_MAX = "memory_marks_per_peer_max"
     MARKS_PER_PEER_MAX = "marks_per_peer_max"

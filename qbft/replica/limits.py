@@ -172,8 +172,15 @@ class ReplicaLimits:
     memory_marks_per_peer_max: int = 65_536
     """... and topics with a mark."""
 
+    memory_lists_burst_max: int = 4
+    """Lists of them that are made for one peer at once ..."""
+
+    memory_list_every_ms: int = 5_000
+    """... and one more every so often: making one is dear, its pages are not."""
+
     memory_entries_per_work: int = 64
-    """Entries of such a list that are gathered in the time of one signature check."""
+    """Entries of such a list, and held votes, that are gone through for it in the time of one
+    signature check."""
 
     marks_per_peer_max: int = 4_096
     """Topics of which is remembered what one peer keeps no more; the oldest goes first."""

@@ -53,6 +53,7 @@ class Peer:
         self._bites = bites or Bites()
         self.answers = TokenBucket(limits.answer_burst_max, 1 / limits.answer_every_ms)
         self.pulls = TokenBucket(limits.pull_bytes_burst_max, limits.pull_bytes_per_ms)
+        self.lists = TokenBucket(limits.memory_lists_burst_max, 1 / limits.memory_list_every_ms)
         self.account = Account(limits.kept_bytes_per_peer_max)
         self.acknowledged = 0
         """Up to this own vote sequence the peer lacks nothing, as far as it said in this life."""
@@ -75,7 +76,7 @@ class Peer:
         self.last_vote: Message | None = None
         """The newest vote that it signed, as far as known: it proves how far its journal was."""
         self.testimony: list[MarkRecord | tuple[InstanceId, Message | None]] = []
-        """What it is being told of, where it is without its votes."""
+        """The list of what it is being told of, where it is without its votes."""
         self.marks: OrderedDict[str, int] = OrderedDict()
         """From which height on it keeps a topic, as far as it has said."""
         self.bare = 0
@@ -90,4 +91,11 @@ class Peer:
         if self.pulls.take(now_ms, size):
             return True
         self.bitten(Bound.PULL_BYTES_BURST_MAX)
+        return False
+
+    def take_list(self, now_ms: int) -> bool:
+        """Whether another list may be made for it; that is spent now."""
+        if self.lists.take(now_ms):
+            return True
+        self.bitten(Bound.MEMORY_LISTS_BURST_MAX)
         return False

@@ -28,7 +28,12 @@ MARK_BYTES = 144
 """What a mark occupies in a page, at most."""
 
 GATHERED_BYTES = 512
-"""To gather an entry of the list costs what so many bytes of a page do."""
+"""To go through an entry of the list, or a held vote, costs what so many bytes of a page do."""
+
+
+def _place(instance: InstanceId) -> tuple[str, int]:
+    """The order of instances, as a key: comparing them themselves costs a multiple."""
+    return instance.topic, instance.height
 
 
 class Witness:
@@ -51,8 +56,9 @@ class Witness:
     def tell(self, peer: Peer, after: int, now_ms: int, *, lost: bool) -> int:
         """Send one page, of the list as it was when the first was asked for; gives what it cost.
 
-        `lost`: this node is without its own votes too. What it costs is paced: what is not answered
-        has to be asked for again.
+        `lost`: this node is without its own votes too. What it costs is paced, and new lists apart:
+        what is not answered has to be asked for again. An old list is never begun anew, for the
+        asker may have voted since.
         """
         if 0 < after >= len(peer.testimony):
             return 1  # the rest of a list of an earlier life; it is asked for anew
@@ -60,12 +66,9 @@ class Witness:
             return 1
         gathered = 0
         if after == 0:
-            held = self._held.instances_of(peer.index)
-            instances = sorted(self._opens.keys() | held.keys())
-            marks_by_topic = sorted(self._store.low_water_marks().items())
-            peer.testimony = [MarkRecord(*mark) for mark in marks_by_topic]
-            peer.testimony += [(instance, held.get(instance)) for instance in instances]
-            gathered = len(peer.testimony)
+            if not peer.take_list(now_ms):
+                return 1
+            gathered = self._make_list(peer)
             peer.pulls.overdraw(now_ms, gathered * GATHERED_BYTES)
         marks: list[InstanceId] = []
         relayed: list[Message] = []
@@ -94,6 +97,15 @@ class Witness:
         self._outbox.add(peer.index, frame)
         looked_up = position - after - len(marks) + len(marks) // FEED_IDS_PER_WORK
         return 1 + looked_up + gathered // self._limits.memory_entries_per_work
+
+    def _make_list(self, peer: Peer) -> int:
+        """List what to tell a peer of; gives how much was gone through for it."""
+        held = self._held.instances_of(peer.index)
+        instances = sorted(self._opens.keys() | held.keys(), key=_place)
+        marks_by_topic = sorted(self._store.low_water_marks().items())
+        peer.testimony = [MarkRecord(*mark) for mark in marks_by_topic]
+        peer.testimony += [(instance, held.get(instance)) for instance in instances]
+        return len(peer.testimony) + len(self._held)
 
     def _reason(self, asker: int, instance: InstanceId, held: Message | None) -> Reason:
         """Why the asker should be careful with an instance; nothing if it is decided by now."""

@@ -426,8 +426,55 @@ def test_a_witness_tells_page_by_page_at_a_pace() -> None:
         position = memories(rig, 3)[-1].memory.next
     assert [f.memory.is_last for f in memories(rig, 3)] == [False, False, True]
     for _ in range(100):
-        rig.receive(3, memory_wanted=0)
+        rig.receive(3, memory_wanted=2)
     assert len(memories(rig, 3)) <= 8
+
+
+@pytest.mark.bites("memory_lists_burst_max")
+def test_a_witness_makes_few_lists_for_one_peer() -> None:
+    """HARDENING U7: one takes as long as hundreds of checks, and a liar asks for it all the time.
+
+    What is left unanswered is the ask for a new list; the pages of the last go on.
+    """
+    limits = ReplicaLimits(memory_page_max=2)
+    rig = Rig(1, limits=limits)
+    rig.receive(0, proposals=tuple(proposal(b"v", height) for height in range(5)))
+    for _ in range(50):
+        rig.receive(3, memory_wanted=0)
+    assert len(memories(rig, 3)) == limits.memory_lists_burst_max
+    rig.receive(3, memory_wanted=2)
+    assert memories(rig, 3)[-1].memory.next == 4
+    rig.receive(2, memory_wanted=0)
+    assert len(memories(rig, 2)) == 1
+    rig.now += limits.memory_list_every_ms
+    for _ in range(50):
+        rig.receive(3, memory_wanted=0)
+    assert len(memories(rig, 3)) == limits.memory_lists_burst_max + 2
+
+
+def test_whoever_asks_too_often_hears_everything_all_the_same() -> None:
+    """W7: a node that lost its disk, and many answers, asks on until it has its list, a new one."""
+    limits = ReplicaLimits(memory_lists_burst_max=1)
+    witness = Rig(1, limits=limits)
+    witness.receive(3, memory_wanted=0)
+    witness.receive(0, proposals=(V,))
+    for _ in range(1 + limits.memory_list_every_ms // limits.resend_ms):
+        assert len(memories(witness, 3)) == 1
+        witness.now += limits.resend_ms
+        witness.receive(3, memory_wanted=0)
+        if len(memories(witness, 3)) > 1:
+            break
+    assert memories(witness, 3)[-1].proposals == (V,)
+
+
+def test_what_a_list_costs_is_charged_with_the_held_votes_it_goes_through() -> None:
+    """HARDENING U7: thousands of votes are held, and none of them needs to be in the list."""
+    rig = Rig(1, limits=ReplicaLimits(turn_work_max=8, memory_entries_per_work=4))
+    for height in range(40):
+        rig.receive(2, own_section(vote(PREPARE, 2, proposal(b"x", height))))
+        rig.settle()
+    rig.replica.receive(3, Frame(memory_wanted=0), rig.now)
+    assert rig.replica.is_saturated
 
 
 def test_a_node_remembers_its_peers_from_certificates() -> None:
