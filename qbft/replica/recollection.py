@@ -47,7 +47,8 @@ class Recollection:
     """What the peers remember of this node's votes, while it does not vote.
 
     `is_genuine(vote)` and `is_authorised(proposal)` tell what counts as a reason to be careful with
-    an instance, `has_read(peer, position)` whether that peer's feed was pulled up to there.
+    an instance, `authorising_work(proposal)` what it costs to find out, beyond the cost of any
+    proposal, `has_read(peer, position)` whether that peer's feed was pulled up to there.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Recollection:
         outbox: Outbox,
         is_genuine: Callable[[Message], bool],
         is_authorised: Callable[[Proposal], bool],
+        authorising_work: Callable[[Proposal], int],
         has_read: Callable[[int, int], bool],
     ) -> None:
         self._peers = peers
@@ -69,6 +71,7 @@ class Recollection:
         self._outbox = outbox
         self._is_genuine = is_genuine
         self._is_authorised = is_authorised
+        self._authorising_work = authorising_work
         self._has_read = has_read
         self._answers: dict[int, _Answer] = {}
         self.standing = Standing.COMPLETE
@@ -138,7 +141,7 @@ class Recollection:
             if self._is_authorised(proposal):
                 answer.named.add(proposal.instance)
                 answer.listed.add(proposal.instance)
-            yield 2
+            yield 2 + self._authorising_work(proposal)
         answer.next = page.next
         answer.is_whole = page.is_last
         answer.lost = page.lost

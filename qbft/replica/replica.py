@@ -217,6 +217,7 @@ class Replica:
                 outbox=self._outbox,
                 is_genuine=authenticator.is_genuine,
                 is_authorised=self._is_authorised,
+                authorising_work=self._authorising_work,
                 has_read=self._catch_up.has_read,
             ),
             voice=self._voice,

@@ -13,6 +13,7 @@ from replica_builders import (
     instance,
     kinds,
     link_all,
+    lost_rig,
     own_section,
     signed_by,
     vote,
@@ -28,7 +29,7 @@ from qbft.replica.intake import ENTRIES_PER_WORK
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.policy import TopicPolicy
 from qbft.replica.protocols import ProposalRecord
-from qbft.transport import Frame
+from qbft.transport import Frame, Memory
 
 CLUSTER = bytes(32)
 ALICE = VoteKey(b"a" * 32)
@@ -146,6 +147,16 @@ def test_entries_are_paid_for_by_who_sends_them() -> None:
         rig.replica.receive(2, Frame(proposals=(Proposal(instance(), value),)), rig.now)
         assert rig.replica.is_saturated
         assert rig.replica.is_open(instance()) == (value is good)
+
+
+def test_entries_are_paid_for_by_who_says_they_are_a_reason() -> None:
+    """W7, U7: what a peer tells a node that lost its votes is read like any proposal."""
+    entries = [Entry(b"%d" % n, b"v") for n in range(BATCH_ENTRIES_MAX)]
+    limits = ReplicaLimits(turn_work_max=BATCH_ENTRIES_MAX // ENTRIES_PER_WORK)
+    rig = lost_rig(policies=lambda topic: OPEN, limits=limits)
+    page = Memory(0, 1, is_last=True, lost=False, feed_end=0)
+    rig.replica.receive(2, Frame(memory=page, proposals=(batch(*entries),)), rig.now)
+    assert rig.replica.is_saturated
 
 
 def test_a_batch_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
