@@ -124,8 +124,9 @@ class OpenInstance:
         """Whether votes are handed on (`qbft.replica.relay`)."""
         self.asked_in_round = 0
         """The last round in which the application was asked for an input."""
-        self.unrelayed: list[tuple[int, Message]] = []
-        """(sender, vote) of what came since votes were last handed on."""
+        self.unrelayed: dict[tuple[int, MessageType], tuple[int, Message]] = {}
+        """(sender, vote) of what came since votes were last handed on: of each source and type the
+        newest, or a liar's votes of ever higher rounds would be others' work on our account."""
         self._engine = Instance(definition, instance, validator)
         self._definition = definition
         self._validator = validator
@@ -280,7 +281,7 @@ class OpenInstance:
             return
         self._heard[key] = (sender, message)
         if self.relays:
-            self.unrelayed.append((sender, message))
+            self.unrelayed[key] = sender, message
         if self._is_ahead and self._has_company(self.round):
             self._start_timer(self.round, now_ms)
 

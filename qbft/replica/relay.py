@@ -71,7 +71,7 @@ class Relay:
                 peer.bitten(Bound.RELAYED_VOTES_PER_TICK_MAX)
 
     def _give_new(self, opened: OpenInstance, left: dict[int, int]) -> None:
-        fresh, opened.unrelayed = opened.unrelayed, []
+        fresh, opened.unrelayed = list(opened.unrelayed.values()), {}
         if not fresh:
             return
         for index, peer in self._peers.items():

@@ -150,6 +150,19 @@ def test_what_one_peer_is_given_at_a_tick_is_bounded() -> None:
     assert {each.instance for each in handed_on(turns, 3)} == {p.instance for p in proposals}
 
 
+def test_of_votes_of_ever_higher_rounds_the_newest_is_handed_on() -> None:
+    """U9, D28: a liar's votes must not become the others' work on an honest node's account.
+
+    A PREPARE of each of many rounds is one vote at the tick, so that a tick's bound is exceeded by
+    one instance's votes at most: one of each source and type.
+    """
+    rig = stuck_rig(relayed_votes_per_tick_max=2)
+    for first in range(2, 502, 100):
+        rig.receive(3, own_section(*(vote(PREPARE, 3, V, first + more) for more in range(100))))
+    rig.receive(3, own_section(vote(COMMIT, 3, V, 400), vote(PREPARE, 3, V, 300)))
+    assert handed_on(rig.wait(600), 0) == [vote(PREPARE, 3, V, 501), vote(COMMIT, 3, V, 400)]
+
+
 def test_a_decided_instance_is_handed_on_no_more() -> None:
     """The certificate tells all (U1 to U4)."""
     rig = stuck_rig()
