@@ -2,7 +2,8 @@
 
 The engine is retired when it has decided; the store answers. Nothing is pushed at the decision
 itself: a peer whose COMMIT has not come a little later gets one certificate, and so does whoever
-sends anything that shows it does not know.
+sends anything that shows it does not know. Each peer has a queue and its turn, for a liar that
+never sends a COMMIT is late in every instance, and would have the honest ones wait behind it.
 """
 
 from __future__ import annotations
@@ -24,12 +25,11 @@ _HARMLESS = frozenset({MessageType.PRE_PREPARE, MessageType.PREPARE, MessageType
 
 
 @dataclass(slots=True)
-class _Settled:
-    """A decision just made, and the peers whose COMMIT has not come."""
+class _Late:
+    """A decision just made; when a peer whose COMMIT has not come is told of it."""
 
     due_ms: int
     decision: Decision
-    silent: set[int]
 
 
 class Aftermath:
@@ -48,8 +48,9 @@ class Aftermath:
         self._store = store
         self._limits = limits
         self._outbox = outbox
-        self._queue: deque[_Settled] = deque()
-        self._waiting: dict[InstanceId, _Settled] = {}
+        self._late = {peer: OrderedDict[InstanceId, _Late]() for peer in sorted(peers)}
+        self._late_max = max(1, limits.recent_decisions_max // max(1, len(peers)))
+        self._turns = deque(self._late)
         self._recent: OrderedDict[InstanceId, tuple[int, object]] = OrderedDict()
         self._pace = TokenBucket(limits.late_burst_max, 1 / limits.late_every_ms)
         self._paused_until_ms = 0
@@ -61,13 +62,12 @@ class Aftermath:
         self._recent[instance] = (certificate.round, certificate.value)
         if len(self._recent) > self._limits.recent_decisions_max:
             self._recent.popitem(last=False)
-        settled = _Settled(now_ms + self._limits.late_commit_ms, decision, set(silent))
-        if not settled.silent:
-            return
-        self._queue.append(settled)
-        self._waiting[instance] = settled
-        if len(self._queue) > self._limits.recent_decisions_max:
-            self._drop(self._queue.popleft())
+        late = _Late(now_ms + self._limits.late_commit_ms, decision)
+        for peer in silent:
+            queue = self._late[peer]
+            queue[instance] = late
+            if len(queue) > self._late_max:
+                queue.popitem(last=False)
 
     def is_late(self, sender: int, vote: Message) -> bool:
         """Whether this is one more vote for a recent decision, which needs nothing.
@@ -80,9 +80,7 @@ class Aftermath:
         if known is None or vote.type not in _HARMLESS or known != (vote.round, vote.value):
             return False
         if vote.type is MessageType.COMMIT and vote.source == sender:
-            settled = self._waiting.get(instance)
-            if settled is not None:
-                settled.silent.discard(sender)
+            self._late[sender].pop(instance, None)
         return True
 
     def is_recent(self, instance: InstanceId) -> bool:
@@ -108,24 +106,34 @@ class Aftermath:
 
     @property
     def next_due_ms(self) -> int | None:
-        """When the oldest recent decision is looked at."""
-        return max(self._queue[0].due_ms, self._paused_until_ms) if self._queue else None
+        """When the next peer is told of a recent decision."""
+        due = [_first(queue).due_ms for queue in self._late.values() if queue]
+        return max(min(due), self._paused_until_ms) if due else None
 
     def run_due(self, now_ms: int) -> None:
-        """Send one certificate, without value, to each peer that stayed silent.
+        """Send each peer, in its turn, a certificate, without value, of what it stayed silent in.
 
         So many in a time: where all are late because all are busy, certificates would only make it
         worse. What waits meanwhile may turn out not to be needed, and a peer that needs it asks.
         """
-        while self._queue and max(self._queue[0].due_ms, self._paused_until_ms) <= now_ms:
-            settled = self._queue[0]
-            if settled.silent and not self._pace.take(now_ms, len(settled.silent)):
+        if now_ms < self._paused_until_ms:
+            return
+        idle = 0
+        while idle < len(self._turns):
+            peer = self._turns[0]
+            queue = self._late[peer]
+            if not queue or _first(queue).due_ms > now_ms:
+                idle += 1
+            elif self._pace.take(now_ms):
+                idle = 0
+                _, late = queue.popitem(last=False)
+                self._outbox.to(peer).certificates.append(late.decision.certificate)
+            else:
                 self._paused_until_ms = now_ms + self._limits.late_commit_ms
                 self._bites.note(Bound.LATE_BURST_MAX)
                 return
-            self._drop(self._queue.popleft())
-            for peer in sorted(settled.silent):
-                self._outbox.to(peer).certificates.append(settled.decision.certificate)
+            self._turns.rotate(-1)
 
-    def _drop(self, settled: _Settled) -> None:
-        self._waiting.pop(as_instance(settled.decision.instance), None)
+
+def _first(queue: OrderedDict[InstanceId, _Late]) -> _Late:
+    return next(iter(queue.values()))

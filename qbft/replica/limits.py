@@ -117,7 +117,8 @@ class ReplicaLimits:
     """Values of which is remembered that somebody has just been asked for them."""
 
     recent_decisions_max: int = 16_384
-    """Decided instances whose late votes cost nothing (HARDENING U1)."""
+    """Decided instances whose late votes cost nothing (HARDENING U1), and certificates that wait
+    for peers whose COMMIT is late: each peer has its share of so many."""
 
     linger_instances: int = 2
     """For each so many open instances a turn that is due waits a millisecond for company ..."""
@@ -132,7 +133,8 @@ class ReplicaLimits:
     """So many of these certificates at once ..."""
 
     late_every_ms: int = 5
-    """... and one more every so often; what does not fit waits, and may become needless."""
+    """... and one more every so often, to each peer in its turn; what does not fit waits, and may
+    become needless."""
 
     resend_ms: int = 500
     """How often what a peer has not acknowledged is sent again (HARDENING U5)."""

@@ -136,6 +136,32 @@ def test_certificates_for_silent_peers_are_paced() -> None:
     assert told == [6]
 
 
+def test_a_peer_that_is_always_late_does_not_keep_others_waiting() -> None:
+    """U1: a liar that never COMMITs is owed a certificate of every decision.
+
+    An honest peer that needs one gets it in its turn, not behind all of these.
+    """
+    rig = Rig(1, limits=ReplicaLimits(late_burst_max=1, late_every_ms=50))
+    for height in range(2, 42, 2):
+        decide(rig, proposal(b"v", height))
+    rig.receive(0, own_section(vote(PP, 0, V), vote(PREPARE, 0, V), proposals=(V,)))
+    for source in (2, 3):
+        rig.receive(source, own_section(vote(PREPARE, source, V), vote(COMMIT, source, V)))
+    turns = rig.wait(250)
+    assert [c.instance.height for c in sent_to(turns, 0, "certificates")] == [0]
+    assert [c.instance.height for c in sent_to(turns, 3, "certificates")] == [2]
+    assert len(sent_to(rig.wait(10_000), 3, "certificates")) == 19
+
+
+def test_what_waits_for_late_peers_is_bounded() -> None:
+    """DESIGN, bounds: a peer's oldest go, and it asks for them itself."""
+    rig = Rig(1, limits=ReplicaLimits(recent_decisions_max=6))
+    for height in range(0, 12, 2):
+        decide(rig, proposal(b"v", height))
+    told = sent_to(rig.wait(1_000), 3, "certificates")
+    assert [c.instance.height for c in told] == [8, 10]
+
+
 def test_a_peer_that_commits_in_time_gets_nothing() -> None:
     """U1: on the happy path nothing is pushed; the COMMIT need not even be verified."""
     rig = decided_rig()
