@@ -152,6 +152,7 @@ UNCOUNTED = {
     "ROUND_MAX": _rejects("bad_round"),
     "BATCH_VOTES_MAX": "several signatures",
     "VERIFIED_CACHED_MAX": CACHE,
+    "TREES_VOTES_MAX": CACHE,
     "BATCH_ENTRIES_MAX": _rejects("unauthorised_proposal"),
     "REQUEST_ID_BYTES_MAX": _rejects("unauthorised_proposal"),
     "ENTRY_OVERHEAD_BYTES_MAX": WEIGHT,

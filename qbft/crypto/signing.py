@@ -3,13 +3,18 @@
 The votes are leaves of a Merkle tree whose root is signed. To whoever receives them together, the
 one signature proves all (`BatchHeader`); a vote that travels on carries it with its way through the
 tree (`VoteSignature`), and so proves itself alone, for ever.
+
+Most votes are forgotten in a moment and never travel on, so that their ways are not looked up until
+they do. One that outlives that moment gets its own: else each vote that is kept, and paid for as a
+vote, could keep a tree of 256 alive.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from weakref import ref
 
 from qbft.core import Message, Proof
 from qbft.crypto import merkle
@@ -24,6 +29,8 @@ BATCH_VOTES_MAX = 256
 STORE_ID_BYTES = 16
 VERIFIED_CACHED_MAX = 8_192
 """Batches whose signature was found good: a vote of one is then checked without it."""
+TREES_VOTES_MAX = 16_384
+"""Votes of the newest batches, which may keep the whole trees of these alive: about 3 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +46,17 @@ class BatchHeader:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class VoteSignature:
     """A vote's portable signature: its batch's, with the vote's place in the tree.
 
-    `way` is the path from the vote to the root, or the tree from which it can be had.
+    `way` is the path from the vote to the root, or for a moment the tree from which it can be had.
     """
 
     header: BatchHeader
     size: int
     index: int
-    way: tuple[bytes, ...] | merkle.Tree = field(repr=False)
+    way: tuple[bytes, ...] | merkle.Tree = field(repr=False, hash=False)
 
     @property
     def path(self) -> tuple[bytes, ...]:
@@ -65,6 +72,42 @@ class VoteSignature:
     def vote_sequence(self) -> int:
         """The vote's own number in its signer's journal."""
         return self.header.sequence + self.index
+
+    def let_go_of_tree(self) -> None:
+        """Keep the path alone."""
+        object.__setattr__(self, "way", self.path)
+
+
+class _NewestBatches:
+    """The batches whose votes may keep a tree alive, up to so many votes; no vote is kept here."""
+
+    def __init__(self, votes_max: int) -> None:
+        self._votes_max = votes_max
+        self._votes = 0
+        self._batches: deque[tuple[int, list[ref[VoteSignature]]]] = deque()
+
+    def fill(self, votes: Sequence[Message], header: BatchHeader, tree: merkle.Tree) -> None:
+        """Put the portable signatures into the votes' proofs.
+
+        A vote is signed once in its life: what carries a signature keeps it.
+        """
+        filled = []
+        for index, vote in enumerate(votes):
+            if isinstance(vote.proof, Proof) and vote.proof.signature is None:
+                vote.proof.signature = signature = VoteSignature(header, tree.size, index, tree)
+                filled.append(ref(signature))
+        self._batches.append((tree.size, filled))
+        self._votes += tree.size
+        while self._votes > self._votes_max:
+            self._let_go_of_oldest()
+
+    def _let_go_of_oldest(self) -> None:
+        size, filled = self._batches.popleft()
+        self._votes -= size
+        for reference in filled:
+            signature = reference()
+            if signature is not None:
+                signature.let_go_of_tree()
 
 
 def batch_payload(
@@ -87,8 +130,11 @@ def batch_payload(
 class BatchSigner:
     """Signs one validator's votes."""
 
-    def __init__(self, key: VoteKey, roster: Roster, validator: int) -> None:
+    def __init__(
+        self, key: VoteKey, roster: Roster, validator: int, trees_votes_max: int = TREES_VOTES_MAX
+    ) -> None:
         self._key = key
+        self._newest = _NewestBatches(trees_votes_max)
         self._cluster_id = roster.cluster_id
         self._validator = validator
 
@@ -104,15 +150,21 @@ class BatchSigner:
         unsigned = BatchHeader(store_id, sequence, b"")
         payload = batch_payload(self._cluster_id, self._validator, unsigned, tree.size, tree.root)
         header = BatchHeader(store_id, sequence, self._key.sign(payload))
-        _fill(votes, header, tree)
+        self._newest.fill(votes, header, tree)
         return header
 
 
 class Verifier:
     """Verifies votes of every validator; remembers roots that it has verified, up to a bound."""
 
-    def __init__(self, roster: Roster, cached_max: int = VERIFIED_CACHED_MAX) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        cached_max: int = VERIFIED_CACHED_MAX,
+        trees_votes_max: int = TREES_VOTES_MAX,
+    ) -> None:
         self._roster = roster
+        self._newest = _NewestBatches(trees_votes_max)
         self._cached_max = cached_max
         self._verified: OrderedDict[tuple[int, bytes, bytes], None] = OrderedDict()
 
@@ -125,7 +177,7 @@ class Verifier:
         tree = _tree(votes, self._roster.cluster_id)
         if not self._is_signed(validator, header, tree.size, tree.root):
             return False
-        _fill(votes, header, tree)
+        self._newest.fill(votes, header, tree)
         return True
 
     def verify_vote(self, vote: Message) -> bool:
@@ -161,13 +213,3 @@ class Verifier:
 
 def _tree(votes: Sequence[Message], cluster_id: bytes) -> merkle.Tree:
     return merkle.Tree([merkle.leaf_hash(canonical_vote(vote, cluster_id)) for vote in votes])
-
-
-def _fill(votes: Sequence[Message], header: BatchHeader, tree: merkle.Tree) -> None:
-    """Put the portable signatures into the votes' proofs.
-
-    A vote is signed once in its life: what carries a signature keeps it.
-    """
-    for index, vote in enumerate(votes):
-        if isinstance(vote.proof, Proof) and vote.proof.signature is None:
-            vote.proof.signature = VoteSignature(header, tree.size, index, tree)

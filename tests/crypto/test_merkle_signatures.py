@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from weakref import ref
 
 import by_the_page
 import pytest
@@ -10,7 +11,7 @@ from crypto_builders import KEYS, STORE, roster, sign, signature_of, vote, with_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qbft.core import InstanceId, Message
+from qbft.core import InstanceId, Message, Proof
 from qbft.crypto import merkle
 from qbft.crypto.encoding import number
 from qbft.crypto.keys import VoteKey
@@ -137,6 +138,45 @@ def test_the_memory_of_a_verifier_is_bounded_and_exact() -> None:
     assert not verifier.verify_vote(with_signature(vote(), known))
     forged = replace(known, header=replace(known.header, signature=bytes(64)))
     assert not verifier.verify_vote(with_signature(votes[-1][0], forged))
+
+
+def test_a_vote_that_is_kept_keeps_no_tree() -> None:
+    """A kept vote is paid for as one vote: its batch may be 256 copies of it, a tree of 37 KB.
+
+    Only the newest batches' votes may look up their way; all others have their own path.
+    """
+    verifier = Verifier(roster(), trees_votes_max=600)
+    kept = []
+    for height in range(6):
+        votes = [vote(instance=InstanceId("a", height))] * BATCH_VOTES_MAX
+        received = [replace(copy, proof=Proof()) for copy in votes]
+        assert verifier.verify_section(1, received, sign(votes))
+        kept.append(received[height])
+    ways = [signature_of(message).way for message in kept]
+    assert [type(way) for way in ways] == [tuple] * 4 + [merkle.Tree] * 2
+    assert all(len(signature_of(message).path) == 8 for message in kept)
+    assert all(map(is_valid, kept))
+
+
+def test_own_votes_keep_no_tree_either() -> None:
+    """Own votes of an instance that stays open are kept, and sent again."""
+    signer = BatchSigner(KEYS[1], roster(), 1, trees_votes_max=4)
+    old, new = ([vote(instance=InstanceId(topic, h)) for h in range(3)] for topic in ("a", "b"))
+    signer.sign(old, STORE, 1)
+    signer.sign(new, STORE, 4)
+    assert {type(signature_of(message).way) for message in old} == {tuple}
+    assert {type(signature_of(message).way) for message in new} == {merkle.Tree}
+    assert all(map(is_valid, [*old, *new]))
+
+
+def test_the_newest_batches_keep_no_vote_alive() -> None:
+    """Whoever forgets a vote is rid of it, and of its tree with the last of its votes."""
+    signer = BatchSigner(KEYS[1], roster(), 1)
+    votes = [vote(instance=InstanceId("a", height)) for height in range(3)]
+    signer.sign(votes, STORE, 1)
+    forgotten = ref(signature_of(votes[0]))
+    del votes[0]
+    assert forgotten() is None
 
 
 def test_what_is_signed_once_keeps_its_signature() -> None:
