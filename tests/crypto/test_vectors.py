@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,17 @@ def test_cluster_id() -> None:
         cluster_id(CLUSTER["name"], CLUSTER["epoch"], ROSTER.vote_keys[::-1]),
     ]
     assert len({made, *others}) == 5
+
+
+def test_cluster_file() -> None:
+    """PROTOCOL.md, section 2: keys are those of the validators' tables, for any reader of TOML.
+
+    What looks like one inside a string of many lines, or in another table, is none.
+    """
+    table = tomllib.loads(VECTORS["cluster_file"]["text"])
+    assert (table["name"], table["epoch"]) == (CLUSTER["name"], CLUSTER["epoch"])
+    assert [each["vote_key"] for each in table["validators"]] == CLUSTER["vote_keys"]
+    assert [each["client"] for each in table["validators"]] == VECTORS["cluster_file"]["clients"]
 
 
 @pytest.mark.parametrize("vector", VECTORS["values"])

@@ -16,6 +16,10 @@ type vectors struct {
 		VoteKeys  []string `json:"vote_keys"`
 		ClusterID string   `json:"cluster_id"`
 	}
+	ClusterFile struct {
+		Text    string
+		Refused []string
+	} `json:"cluster_file"`
 	Values  []struct{ Value, Digest string }
 	Leaders []struct {
 		Topic   string
@@ -81,6 +85,22 @@ func TestClusterValuesLeaders(t *testing.T) {
 			if cluster.Leader(one.Topic, one.Height, uint64(i+1)) != leader {
 				t.Errorf("another leader of %s/%d in round %d", one.Topic, one.Height, i+1)
 			}
+		}
+	}
+}
+
+func TestKeysOfAClusterFile(t *testing.T) {
+	all, cluster := load(t)
+	read, err := ParseCluster([]byte(all.ClusterFile.Text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(read.ID(), cluster.ID()) {
+		t.Errorf("another cluster: %d keys", len(read.Keys))
+	}
+	for _, text := range all.ClusterFile.Refused {
+		if _, err := ParseCluster([]byte(text)); err == nil {
+			t.Errorf("no cluster file, but it is taken for one: %q", text)
 		}
 	}
 }

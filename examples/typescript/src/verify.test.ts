@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
+import { parseCluster, parseNodes } from "./cluster.js";
 import { signed } from "./ed25519.js";
 import { type Cluster, clusterId, leader, root, valueDigest, verify } from "./verify.js";
 
@@ -23,6 +24,13 @@ test("cluster id, values and leaders", () => {
     const leaders = one.leaders.map((_: number, i: number) => leader(cluster, one.topic, height, BigInt(i + 1)));
     assert.deepEqual(leaders, one.leaders);
   }
+});
+
+test("the keys of a cluster file", () => {
+  const { text, clients, refused } = vectors.cluster_file;
+  assert.deepEqual(parseCluster(text), cluster);
+  assert.deepEqual(parseNodes(text).map((node) => node.client), clients);
+  for (const one of refused) assert.throws(() => parseCluster(one));
 });
 
 test("paths lead to the root", () => {
