@@ -14,7 +14,7 @@ out. One with a large value takes several places, and has them for a time howeve
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -59,6 +59,8 @@ class _Share:
 
     places: int = 0
     opened_ms: int | None = None
+    most: int = 0
+    most_ms: int = 0
     waiting: dict[InstanceId, Proposal] = field(default_factory=dict)
     waiting_bytes: int = 0
 
@@ -66,6 +68,13 @@ class _Share:
     def wants(self) -> bool:
         """Whether it has places, or waits for some."""
         return self.places > 0 or bool(self.waiting)
+
+    def open(self, places: int, now_ms: int, lately_ms: int) -> None:
+        """Take so many places; remember the most that it has had lately."""
+        self.places += places
+        self.opened_ms = now_ms
+        if self.places >= self.most or now_ms - self.most_ms > lately_ms:
+            self.most, self.most_ms = self.places, now_ms
 
     def add(self, proposal: Proposal) -> None:
         """Let a proposal wait."""
@@ -83,10 +92,11 @@ class _Share:
 class _Wanted:
     """What all peers' shares of one way have together, and without any one of them."""
 
-    def __init__(self, shares: Iterable[_Share]) -> None:
+    def __init__(self, shares: Iterable[_Share], places_of: Callable[[_Share], int]) -> None:
+        self._places_of = places_of
         self._total = self._wanting = self._busiest = self._second = 0
         for share in shares:
-            places = share.places
+            places = places_of(share)
             self._total += places
             self._wanting += share.wants
             if places > self._busiest:
@@ -96,8 +106,9 @@ class _Wanted:
 
     def without(self, share: _Share) -> tuple[int, int, bool]:
         """The places of all others, those of the busiest, and whether anybody wants some."""
-        busiest = self._second if share.places == self._busiest else self._busiest
-        return self._total - share.places, busiest, self._wanting > share.wants
+        places = self._places_of(share)
+        busiest = self._second if places == self._busiest else self._busiest
+        return self._total - places, busiest, self._wanting > share.wants
 
 
 class Openings:
@@ -185,8 +196,7 @@ class Openings:
         self._free_places(now_ms)
         places = self._places_of(asked.proposal) if asked is not None else 1
         self._places += places
-        share.places += places
-        share.opened_ms = now_ms
+        share.open(places, now_ms, self._limits.contention_ms)
         self._placed[instance] = share, places
         heapq.heappush(self._leaving, (now_ms + self._place_ms(places), instance))
 
@@ -291,7 +301,17 @@ class Openings:
     def _wanted(self, now_ms: int) -> dict[Way, _Wanted]:
         """What peers want now."""
         self._free_places(now_ms)
-        return {way: _Wanted(shares) for way, shares in self._by_way.items()}
+
+        def now(share: _Share) -> int:
+            return share.places
+
+        def lately(share: _Share) -> int:
+            return self._most_lately(share, now_ms)
+
+        return {
+            way: _Wanted(shares, lately if way is Way.LEAD else now)
+            for way, shares in self._by_way.items()
+        }
 
     def _next_ready(
         self, peer: int, way: Way, wanted: Mapping[Way, _Wanted], now_ms: int
@@ -331,10 +351,10 @@ class Openings:
 
         Whoever forwards is held against own clients and others that forward, and has half of what
         the busiest of them has: it may ask each node for as much. Whoever leads is held against
-        other leaders, and against all that this node was asked for itself, and has twice as much:
-        what it leads it leads everywhere, and one leads more than another by chance. What leaders
-        open, and what comes beside votes, is not held against forwards: others have asked them for
-        it, this peer perhaps.
+        other leaders, and against all that this node was asked for itself, and has twice as much as
+        they had lately: what it leads it leads everywhere, one leads more than another by chance,
+        and what clients ask for comes in bursts. What leaders open, and what comes beside votes, is
+        not held against forwards: others have asked them for it, this peer perhaps.
         """
         limits, own = self._limits, self._own
         asked, busiest, is_wanted = wanted[Way.FORWARD].without(self._shares[peer, Way.FORWARD])
@@ -343,10 +363,15 @@ class Openings:
         if way is Way.LEAD:
             _, leading, is_led = wanted[Way.LEAD].without(self._shares[peer, Way.LEAD])
             is_wanted = is_wanted or is_led
-            busiest = 2 * max(asked + own.places, leading)
+            busiest = 2 * max(asked + self._most_lately(own, now_ms), leading)
         if not is_wanted:
             return limits.opening_places_max
         return max(limits.opening_places_min, busiest)
+
+    def _most_lately(self, share: _Share, now_ms: int) -> int:
+        """The most places that it has had lately."""
+        is_past = now_ms - share.most_ms > self._limits.contention_ms
+        return share.places if is_past else max(share.places, share.most)
 
     def _was_lately(self, share: _Share, now_ms: int) -> bool:
         """Whether it has opened something, so that it may soon want more."""

@@ -157,6 +157,23 @@ def test_a_leader_may_open_twice_as_much_as_another_leader() -> None:
     assert room.asks(LIAR, 20, Way.LEAD) == 16
 
 
+def test_leaders_are_held_against_what_others_had_lately() -> None:
+    """What clients ask for comes in bursts: one leader's is over when the next one's comes."""
+    room = Room()
+    room.own(8)
+    for which in list(room.openings.openers):
+        room.openings.closed(which)
+    room.own(1)
+    assert room.asks(LIAR, 30, Way.LEAD) == 16
+    room = Room()
+    room.own(8)
+    for which in list(room.openings.openers):
+        room.openings.closed(which)
+    room.now = LIMITS.contention_ms + 1
+    room.own(1)
+    assert room.asks(LIAR, 30, Way.LEAD) == FREE - 1
+
+
 def test_what_it_leads_and_what_it_forwards_is_counted_apart() -> None:
     """A leader does not lack the place that its own clients' forwards have taken."""
     room = Room()
