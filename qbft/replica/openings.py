@@ -69,7 +69,7 @@ class _Share:
         """Whether it has places, or waits for some."""
         return self.places > 0 or bool(self.waiting)
 
-    def open(self, places: int, now_ms: int, lately_ms: int) -> None:
+    def occupy(self, places: int, now_ms: int, lately_ms: int) -> None:
         """Take so many places; remember the most that it has had lately."""
         self.places += places
         self.opened_ms = now_ms
@@ -196,7 +196,7 @@ class Openings:
         self._free_places(now_ms)
         places = self._places_of(asked.proposal) if asked is not None else 1
         self._places += places
-        share.open(places, now_ms, self._limits.contention_ms)
+        share.occupy(places, now_ms, self._limits.contention_ms)
         self._placed[instance] = share, places
         heapq.heappush(self._leaving, (now_ms + self._place_ms(places), instance))
 
