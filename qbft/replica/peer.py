@@ -77,6 +77,8 @@ class Peer:
         """The newest vote that it signed, as far as known: it proves how far its journal was."""
         self.testimony: list[MarkRecord | tuple[InstanceId, Message | None]] = []
         """The list of what it is being told of, where it is without its votes."""
+        self.is_being_told = False
+        """Whether the end of that list has not been sent yet, since its link came up."""
         self.marks: OrderedDict[str, int] = OrderedDict()
         """From which height on it keeps a topic, as far as it has said."""
         self.bare = 0

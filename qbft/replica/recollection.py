@@ -26,12 +26,17 @@ from qbft.replica.outbox import Outbox
 from qbft.replica.peer import Peer
 from qbft.transport import Frame
 
+PAGE_ASKS_MAX = 16
+"""So many times a page is asked for, once in each `resend_ms`, before its list is begun anew."""
+
 
 @dataclass(slots=True)
 class _Answer:
     """What one peer has told so far, page by page."""
 
     next: int = 0
+    asked: int = 0
+    """How often the next page was asked for."""
     is_whole: bool = False
     lost: bool = False
     feed_end: int = 0
@@ -93,8 +98,14 @@ class Recollection:
         return self.standing is not Standing.COMPLETE
 
     def ask(self) -> None:
-        """Ask each peer for the next page of what it has not told yet."""
-        for peer in self._answers:
+        """Ask each peer for the next page of what it has not told yet.
+
+        One that does not come for long is of a list that is no more: then the first is asked for.
+        """
+        for peer, answer in list(self._answers.items()):
+            answer.asked += 1
+            if answer.asked > PAGE_ASKS_MAX and answer.next and not answer.is_whole:
+                self._answers[peer] = _Answer()
             self.ask_one(peer)
 
     def ask_one(self, peer: int) -> None:
@@ -142,7 +153,7 @@ class Recollection:
                 answer.named.add(proposal.instance)
                 answer.listed.add(proposal.instance)
             yield 2 + self._authorising_work(proposal)
-        answer.next = page.next
+        answer.next, answer.asked = page.next, 0
         answer.is_whole = page.is_last
         answer.lost = page.lost
         answer.feed_end = max(answer.feed_end, page.feed_end)

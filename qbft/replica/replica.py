@@ -563,6 +563,7 @@ class Replica:
         self._now_ms = now_ms
         self._held.forget_missed(peer)
         self._resender.begin(sender, self._voice.last_sequence)
+        sender.is_being_told = False
         self._lost_votes.link_up(peer)
         self._asking.begin(sender)
         self._relay.link_up(sender)

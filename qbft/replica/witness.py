@@ -57,15 +57,16 @@ class Witness:
         """Send one page, of the list as it was when the first was asked for; gives what it cost.
 
         `lost`: this node is without its own votes too. What it costs is paced, and new lists apart:
-        what is not answered has to be asked for again. An old list is never begun anew, for the
-        asker may have voted since.
+        what is not answered has to be asked for again. A list is read to its end before there is
+        another one, or pages of two would leave out what stands elsewhere in the second. Once it
+        was, it is not begun anew, for the asker may have voted since.
         """
         if 0 < after >= len(peer.testimony):
             return 1  # the rest of a list of an earlier life; it is asked for anew
         if not peer.pull(now_ms, self._limits.memory_page_bytes):
             return 1
         gathered = 0
-        if after == 0:
+        if after == 0 and not peer.is_being_told:
             if not peer.take_list(now_ms):
                 return 1
             gathered = self._make_list(peer)
@@ -90,6 +91,7 @@ class Witness:
             size += sum(map(cost_of, votes))
             size += sum(len(proposal.value) for proposal in values)
         is_last = position >= len(peer.testimony)
+        peer.is_being_told = not is_last
         page = Memory(after, position, is_last, lost, self._store.end)
         frame = Frame(
             relayed=tuple(relayed), proposals=tuple(proposals), memory=page, marks=tuple(marks)

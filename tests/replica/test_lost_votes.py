@@ -32,6 +32,7 @@ from qbft.records import QuarantineRecord, Standing, StandingRecord
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.lost_votes import BEYOND_HELP, TWO_OF_ONE_KEY, VOTES_AGAIN, WITHOUT_VOTES
 from qbft.replica.policy import TopicPolicy
+from qbft.replica.recollection import PAGE_ASKS_MAX
 from qbft.sim.authenticator import SimSignature
 from qbft.sim.disk import SimDisk
 from qbft.transport import FeedPage, Frame, Memory
@@ -434,22 +435,68 @@ def test_a_witness_tells_page_by_page_at_a_pace() -> None:
 def test_a_witness_makes_few_lists_for_one_peer() -> None:
     """HARDENING U7: one takes as long as hundreds of checks, and a liar asks for it all the time.
 
-    What is left unanswered is the ask for a new list; the pages of the last go on.
+    What is left unanswered is the ask for a new list.
     """
-    limits = ReplicaLimits(memory_page_max=2)
+    limits = ReplicaLimits()
     rig = Rig(1, limits=limits)
     rig.receive(0, proposals=tuple(proposal(b"v", height) for height in range(5)))
     for _ in range(50):
         rig.receive(3, memory_wanted=0)
     assert len(memories(rig, 3)) == limits.memory_lists_burst_max
-    rig.receive(3, memory_wanted=2)
-    assert memories(rig, 3)[-1].memory.next == 4
     rig.receive(2, memory_wanted=0)
     assert len(memories(rig, 2)) == 1
     rig.now += limits.memory_list_every_ms
     for _ in range(50):
         rig.receive(3, memory_wanted=0)
-    assert len(memories(rig, 3)) == limits.memory_lists_burst_max + 2
+    assert len(memories(rig, 3)) == limits.memory_lists_burst_max + 1
+
+
+def test_a_list_is_read_to_its_end_before_there_is_another() -> None:
+    """W7: who asks twice for the first page, for it came late, reads the pages of one list.
+
+    Of two, the second page of the later would leave out what has moved to its first; and where the
+    later is shorter there would be no second page.
+    """
+    rig = Rig(1, limits=ReplicaLimits(memory_page_max=2))
+    rig.receive(0, proposals=tuple(proposal(b"v", height) for height in range(5)))
+    rig.receive(3, memory_wanted=0)
+    for height in range(4):
+        for source in (0, 2, 3):
+            rig.receive(source, own_section(vote(COMMIT, source, proposal(b"v", height))))
+    for position in (0, 2, 4):
+        rig.receive(3, memory_wanted=position)
+    told = [(f.memory.after, f.memory.next, f.memory.is_last) for f in memories(rig, 3)]
+    assert told == [(0, 2, False), (0, 2, False), (2, 4, False), (4, 5, True)]
+    rig.receive(3, memory_wanted=0)
+    assert memories(rig, 3)[-1].memory == Memory(0, 1, True, False, 4)
+
+
+def test_a_new_link_begins_a_new_list() -> None:
+    """The asker may have voted in its life before."""
+    rig = Rig(1, limits=ReplicaLimits(memory_page_max=2))
+    rig.receive(0, proposals=tuple(proposal(b"v", height) for height in range(3)))
+    rig.receive(3, memory_wanted=0)
+    rig.receive(0, proposals=(proposal(b"v", 3),))
+    rig.replica.link_up(3, rig.now)
+    for position in (0, 2):
+        rig.receive(3, memory_wanted=position)
+    assert memories(rig, 3)[-1].memory.next == 4
+
+
+def test_a_list_that_is_no_more_is_begun_anew() -> None:
+    """W7: a page that does not come for long is asked for no longer, but the first of its list."""
+    rig = lost_rig()
+    rig.receive(0, Frame(memory=page(0, 64, is_last=False)))
+    rig.turns.clear()
+    for _ in range(PAGE_ASKS_MAX):
+        rig.wait(rig.replica._limits.resend_ms)
+    wanted = [f.memory_wanted for turn in rig.turns for to, f in turn.frames if to == 0]
+    assert 64 in wanted
+    assert 0 not in wanted
+    rig.wait(rig.replica._limits.resend_ms)
+    assert [f.memory_wanted for t in rig.turns for to, f in t.frames if to == 0][-1] == 0
+    answer_all(rig, 0, 2)
+    assert is_voting(rig)
 
 
 def test_whoever_asks_too_often_hears_everything_all_the_same() -> None:
