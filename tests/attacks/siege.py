@@ -52,15 +52,20 @@ async def besieged(
 
 @contextlib.asynccontextmanager
 async def attacked(
-    cluster: LocalCluster, *names: str, seconds: float | None = None, seed: int = 0
+    cluster: LocalCluster,
+    *names: str,
+    seconds: float | None = None,
+    seed: int = 0,
+    priority: int = LEAST_PRIORITY,
 ) -> AsyncIterator[None]:
-    """A liar attacks while the block lasts, at the least priority; each attack for so long.
+    """A liar attacks while the block lasts; each attack for so long.
 
-    So the nodes are slowed down by what it sends, not by what it takes of the processors.
+    At the least priority nodes are slowed down by what it sends, not by what it takes of the
+    processors; where these are busy it may then say nothing for long.
     """
     length = () if seconds is None else ("--seconds", str(seconds))
     process = await asyncio.create_subprocess_exec(
-        *("nice", "-n", str(LEAST_PRIORITY), sys.executable, str(liar_program.__file__)),
+        *("nice", "-n", str(priority), sys.executable, str(liar_program.__file__)),
         *(str(cluster.directory / f"node-{LIAR}"), *names, *length, "--seed", str(seed)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

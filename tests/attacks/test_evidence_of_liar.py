@@ -19,7 +19,7 @@ from qbft_server.local import LocalCluster
 
 pytestmark = pytest.mark.e2e
 
-SECONDS = 90.0
+SECONDS = 240.0
 QUICK_ROUNDS = {"QBFT_TIMER__FIRST_ROUND_MS": "400"}
 
 
@@ -70,7 +70,7 @@ async def test_a_liar_is_convicted_from_files_alone(tmp_path: Path) -> None:
     """
     save = tmp_path / "evidence"
     async with besieged(tmp_path, QUICK_ROUNDS) as cluster:
-        async with attacked(cluster, "equivocating"):
+        async with attacked(cluster, "equivocating", priority=0):
             rows = await evidence_against_liar(cluster, save)
         assert {row["validator"] for row in rows} == {LIAR}
         assert all(set(row["held_by"]) <= set(HONEST) for row in rows)

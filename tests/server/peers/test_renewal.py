@@ -89,7 +89,7 @@ async def test_a_connection_of_an_old_key_opens_no_further_stream() -> None:
     async with cluster.node(0) as node, cluster.dialled(0, old) as open_stream:
         first = open_stream()
         await first.write(cluster.encoded_hello(1))
-        await until(lambda: node.transport.streams == 1)
+        await until(lambda: node.transport.counters[1].streams_accepted == 1)
         cluster.renew(1, create_tls_identity("validator 1, once more", []))
         take_up(cluster, node)
         assert await refusal(first, None) is grpc.StatusCode.ABORTED
