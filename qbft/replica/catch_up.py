@@ -91,9 +91,14 @@ class CatchUp:
         feed = self._feeds[peer]
         return feed.position, feed.end
 
-    def has_read(self, peer: int, position: int) -> bool:
-        """Whether nothing is missing here of the peer's feed up to there."""
+    def reads_to(self, peer: int, position: int) -> bool:
+        """Whether nothing is missing here of the peer's feed up to there; else it is read on.
+
+        Nothing else may tell that there is more: a feed that was read to its end is asked for again
+        when its peer's link is new.
+        """
         feed = self._feeds[peer]
+        feed.end = max(feed.end, position)
         return position <= feed.position and (
             feed.passed_over is None or position <= feed.passed_over
         )

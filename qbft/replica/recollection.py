@@ -53,7 +53,8 @@ class Recollection:
 
     `is_genuine(vote)` and `is_authorised(proposal)` tell what counts as a reason to be careful with
     an instance, `authorising_work(proposal)` what it costs to find out, beyond the cost of any
-    proposal, `has_read(peer, position)` whether that peer's feed was pulled up to there.
+    proposal, `reads_to(peer, position)` has that peer's feed pulled up to there, and tells whether
+    it is.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Recollection:
         is_genuine: Callable[[Message], bool],
         is_authorised: Callable[[Proposal], bool],
         authorising_work: Callable[[Proposal], int],
-        has_read: Callable[[int, int], bool],
+        reads_to: Callable[[int, int], bool],
     ) -> None:
         self._peers = peers
         self._validator = validator
@@ -77,7 +78,7 @@ class Recollection:
         self._is_genuine = is_genuine
         self._is_authorised = is_authorised
         self._authorising_work = authorising_work
-        self._has_read = has_read
+        self._reads_to = reads_to
         self._answers: dict[int, _Answer] = {}
         self.standing = Standing.COMPLETE
 
@@ -187,7 +188,7 @@ class Recollection:
             answer
             for peer, answer in whole
             if self.standing is not Standing.LOST
-            or (not answer.lost and self._has_read(peer, answer.feed_end))
+            or (not answer.lost and self._reads_to(peer, answer.feed_end))
         ]
 
     def listed(self) -> list[InstanceId]:

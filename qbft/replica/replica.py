@@ -218,7 +218,7 @@ class Replica:
                 is_genuine=authenticator.is_genuine,
                 is_authorised=self._is_authorised,
                 authorising_work=self._authorising_work,
-                has_read=self._catch_up.has_read,
+                reads_to=self._catch_up.reads_to,
             ),
             voice=self._voice,
             limits=limits,

@@ -483,6 +483,27 @@ def test_a_new_link_begins_a_new_list() -> None:
     assert memories(rig, 3)[-1].memory.next == 4
 
 
+def test_a_feed_that_was_read_to_its_end_is_read_on() -> None:
+    """W7: a list may come long after the feed, and say that there is more of that by now."""
+    rig = lost_rig()
+    for peer in (0, 2):
+        rig.replica.link_up(peer, rig.now)
+        rig.receive(peer, feed_page=FeedPage(0, 0, ()))
+    rig.wait(2 * rig.replica._limits.resend_ms)
+    rig.turns.clear()
+    for peer in (0, 2):
+        rig.receive(peer, Frame(memory=page(feed_end=1)))
+    rig.wait(2 * rig.replica._limits.resend_ms)
+    for peer in (0, 2):
+        asked = [f.feed_request for turn in rig.turns for to, f in turn.frames if to == peer]
+        assert any(request is not None and request.after == 0 for request in asked)
+        rig.receive(peer, feed_page=FeedPage(1, 1, (V.instance,)))
+    assert not is_voting(rig)
+    rig.receive(0, certificates=(certificate(V),), proposals=(V,))
+    rig.wait(rig.replica._limits.resend_ms)
+    assert is_voting(rig)
+
+
 def test_a_list_that_is_no_more_is_begun_anew() -> None:
     """W7: a page that does not come for long is asked for no longer, but the first of its list."""
     rig = lost_rig()
