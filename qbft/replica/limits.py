@@ -35,7 +35,7 @@ class ReplicaLimits:
     contention_ms: int = 1_000
     """... nor own clients have opened anything for so long."""
 
-    opening_place_ms: int = 100
+    opening_place_ms: int = 200
     """How long an instance that is not closed has its place; one with more than
     `opening_places_free` that many times."""
 
