@@ -16,6 +16,8 @@ from qbft.replica.limits import ReplicaLimits
 from qbft.replica.waiting import Slot, slot_of
 
 Place = tuple[InstanceId, Slot]
+Copy = tuple[int, Slot]
+"""Whose copy of a vote it is, and the vote's content."""
 
 
 class HeldVotes:
@@ -27,17 +29,27 @@ class HeldVotes:
         self._limits = limits
         self._instances: dict[InstanceId, _Unopened] = {}
         self._buffers: dict[int, _Buffer] = {}
+        self._by_source: dict[int, dict[InstanceId, dict[Copy, Message]]] = {}
 
     def add(self, sender: int, instance: InstanceId, vote: Message) -> int:
         """Hold a verified vote; the sender's oldest go where it holds too much. Gives how many."""
         limits, dropped = self._limits, 0
-        buffer = self._buffers.setdefault(sender, _Buffer())
-        slot = slot_of(vote)
-        if (instance, slot) in buffer.places:
-            self._drop(sender, buffer, (instance, slot))
-        buffer.places[instance, slot] = cost_of(vote)
-        buffer.size += cost_of(vote)
-        self._instances.setdefault(instance, _Unopened()).add(sender, slot, vote)
+        buffer = self._buffer_of(sender)
+        slot, cost = slot_of(vote), cost_of(vote)
+        place, copy = (instance, slot), (sender, slot)
+        if place in buffer.places:
+            self._drop(sender, buffer, place)
+        buffer.places[place] = cost
+        buffer.size += cost
+        unopened = self._instances.get(instance)
+        if unopened is None:
+            unopened = self._instances[instance] = _Unopened()
+        unopened.add(copy, vote)
+        instances = self._by_source.setdefault(vote.source, {})
+        copies = instances.get(instance)
+        if copies is None:
+            copies = instances[instance] = {}
+        copies[copy] = vote
         while (
             is_many := len(buffer.places) > limits.held_votes_per_peer_max
         ) or buffer.size > limits.held_bytes_per_peer_max:
@@ -52,7 +64,7 @@ class HeldVotes:
 
     def miss(self, sender: int, instance: InstanceId) -> None:
         """Note that something of the instance was dropped that this peer sent."""
-        self._miss(sender, self._buffers.setdefault(sender, _Buffer()), instance)
+        self._miss(sender, self._buffer_of(sender), instance)
 
     def _miss(self, sender: int, buffer: _Buffer, instance: InstanceId) -> None:
         if not buffer.miss(instance, self._limits.missed_instances_per_peer_max):
@@ -79,13 +91,12 @@ class HeldVotes:
         return unopened is not None and source in unopened.proposers
 
     def instances_of(self, source: int) -> dict[InstanceId, Message]:
-        """The instances in which a vote of this source is held, each with one."""
-        return {
-            instance: vote
-            for instance, unopened in self._instances.items()
-            for vote in unopened.votes.values()
-            if vote.source == source
-        }
+        """The instances in which a vote of this source is held, each with the newest one.
+
+        It costs as much as it gives, whatever is held of others.
+        """
+        instances = self._by_source.get(source, {})
+        return {instance: next(reversed(copies.values())) for instance, copies in instances.items()}
 
     def sources(self, instance: InstanceId) -> tuple[int, ...]:
         """Whose votes of an instance are held, in ascending order."""
@@ -104,16 +115,18 @@ class HeldVotes:
         unopened = self._instances.get(instance)
         if unopened is None:
             return []
-        released = [(sender, vote) for (sender, _), vote in unopened.votes.items()]
         self.forget(instance)
-        return released
+        return [(sender, vote) for (sender, _), vote in unopened.votes.items()]
 
     def forget(self, instance: InstanceId) -> None:
         """Hold nothing of the instance any more."""
         unopened = self._instances.pop(instance, None)
         if unopened is not None:
+            buffers = self._buffers
             for sender, slot in unopened.votes:
-                self._buffers[sender].remove((instance, slot))
+                buffers[sender].remove((instance, slot))
+            for source in {vote.source for vote in unopened.votes.values()}:
+                del self._by_source[source][instance]
 
     def drain_missed(self, instance: InstanceId) -> list[int]:
         """Whom to ask for the instance, for something that they sent was dropped."""
@@ -152,13 +165,24 @@ class HeldVotes:
     def __len__(self) -> int:
         return sum(len(buffer.places) for buffer in list(self._buffers.values()))
 
+    def _buffer_of(self, sender: int) -> _Buffer:
+        buffer = self._buffers.get(sender)
+        if buffer is None:
+            buffer = self._buffers[sender] = _Buffer()
+        return buffer
+
     def _drop(self, sender: int, buffer: _Buffer, place: Place) -> None:
         buffer.remove(place)
         instance, slot = place
         unopened = self._instances[instance]
-        unopened.remove(sender, slot)
+        vote = unopened.remove((sender, slot))
         if not unopened.votes:
             del self._instances[instance]
+        instances = self._by_source[vote.source]
+        copies = instances[instance]
+        del copies[sender, slot]
+        if not copies:
+            del instances[instance]
 
 
 class _Buffer:
@@ -194,33 +218,34 @@ class _Unopened:
     """One instance's held votes, counted as they come and go."""
 
     def __init__(self) -> None:
-        self.votes: OrderedDict[tuple[int, Slot], Message] = OrderedDict()
+        self.votes: dict[Copy, Message] = {}
         self.commits: dict[tuple[int, Value | None], dict[int, dict[int, Message]]] = {}
         self.round_changes: dict[int, int] = {}
         self.proposers: dict[int, int] = {}
         """How many PRE-PREPAREs of the first round are held of a source."""
 
-    def add(self, sender: int, slot: Slot, vote: Message) -> None:
-        self.votes[sender, slot] = vote
+    def add(self, copy: Copy, vote: Message) -> None:
+        self.votes[copy] = vote
         if vote.type is MessageType.COMMIT:
             sources = self.commits.setdefault((vote.round, vote.value), {})
-            sources.setdefault(vote.source, {})[sender] = vote
+            sources.setdefault(vote.source, {})[copy[0]] = vote
         elif vote.type is MessageType.ROUND_CHANGE:
             _count(self.round_changes, vote.source, 1)
         elif vote.type is MessageType.PRE_PREPARE and vote.round == 1:
             _count(self.proposers, vote.source, 1)
 
-    def remove(self, sender: int, slot: Slot) -> None:
-        vote = self.votes.pop((sender, slot))
+    def remove(self, copy: Copy) -> Message:
+        vote = self.votes.pop(copy)
         if vote.type is MessageType.COMMIT:
             sources = self.commits[vote.round, vote.value]
-            del sources[vote.source][sender]
+            del sources[vote.source][copy[0]]
             if not sources[vote.source]:
                 del sources[vote.source]
         elif vote.type is MessageType.ROUND_CHANGE:
             _count(self.round_changes, vote.source, -1)
         elif vote.type is MessageType.PRE_PREPARE and vote.round == 1:
             _count(self.proposers, vote.source, -1)
+        return vote
 
 
 def _count(counts: dict[int, int], source: int, more: int) -> None:

@@ -181,8 +181,7 @@ class ReplicaLimits:
     """... and one more every so often: making one is dear, its pages are not."""
 
     memory_entries_per_work: int = 64
-    """Entries of such a list, and held votes, that are gone through for it in the time of one
-    signature check."""
+    """Entries of such a list that are made in the time of one signature check."""
 
     marks_per_peer_max: int = 4_096
     """Topics of which is remembered what one peer keeps no more; the oldest goes first."""

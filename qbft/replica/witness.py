@@ -28,7 +28,7 @@ MARK_BYTES = 144
 """What a mark occupies in a page, at most."""
 
 GATHERED_BYTES = 512
-"""To go through an entry of the list, or a held vote, costs what so many bytes of a page do."""
+"""To make an entry of the list costs what so many bytes of a page do."""
 
 
 def _place(instance: InstanceId) -> tuple[str, int]:
@@ -101,13 +101,13 @@ class Witness:
         return 1 + looked_up + gathered // self._limits.memory_entries_per_work
 
     def _make_list(self, peer: Peer) -> int:
-        """List what to tell a peer of; gives how much was gone through for it."""
+        """List what to tell a peer of; gives how long the list is."""
         held = self._held.instances_of(peer.index)
         instances = sorted(self._opens.keys() | held.keys(), key=_place)
         marks_by_topic = sorted(self._store.low_water_marks().items())
         peer.testimony = [MarkRecord(*mark) for mark in marks_by_topic]
         peer.testimony += [(instance, held.get(instance)) for instance in instances]
-        return len(peer.testimony) + len(self._held)
+        return len(peer.testimony)
 
     def _reason(self, asker: int, instance: InstanceId, held: Message | None) -> Reason:
         """Why the asker should be careful with an instance; nothing if it is decided by now."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from replica_builders import (
     COMMIT,
     PP,
@@ -146,6 +148,63 @@ def test_who_proposed_is_known_for_as_long_as_it_is_held() -> None:
             buffers.add(sender, instance(height), vote(PREPARE, sender, proposal(b"x", height)))
     assert instance() in buffers
     assert not buffers.has_pre_prepare(0, instance())
+
+
+def test_what_is_held_of_a_source_is_found_without_a_look_at_others() -> None:
+    """HARDENING W7: a peer without its votes asks for them while others have their buffers full."""
+    buffers = held(held_votes_per_peer_max=100)
+    watched = [
+        Watched(vote(PREPARE, source, proposal(b"x", height), round_))
+        for source in (0, 2)
+        for height in range(5)
+        for round_ in range(1, 21)
+    ]
+    for each in watched:
+        buffers.add(each.source, instance(each.source + 10), cast("Message", each))
+        buffers.add(1, instance(1), vote(PREPARE, 1, V))
+    looks = sum(each.looks for each in watched)
+    assert buffers.instances_of(1) == {instance(1): vote(PREPARE, 1, V)}
+    assert sum(each.looks for each in watched) == looks
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.integers(0, 3),
+            st.integers(0, 2),
+            st.integers(1, 2),
+            st.booleans(),
+        ),
+        max_size=60,
+    )
+)
+def test_what_is_held_of_a_source_is_what_it_was_added_of(
+    steps: list[tuple[int, int, int, int, bool]],
+) -> None:
+    """Dropped, replaced and released votes leave nothing behind, so that it takes no more memory.
+
+    The newest vote of each instance is given, whoever sent it.
+    """
+    buffers = held()
+    known: dict[tuple[int, int, int, int], None] = {}
+    for sender, source, height, round_, is_released in steps:
+        if is_released:
+            buffers.release(instance(height))
+            known = {key: None for key in known if key[2] != height}
+            continue
+        buffers.add(sender, instance(height), vote(PREPARE, source, V, round_))
+        known.pop((sender, source, height, round_), None)
+        known[sender, source, height, round_] = None
+        of_sender = [key for key in known if key[0] == sender]
+        for key in of_sender[:-4]:
+            del known[key]
+    for of in range(4):
+        newest = {instance(h): vote(PREPARE, of, V, r) for _, s, h, r in known if s == of}
+        assert buffers.instances_of(of) == newest
+    for height in range(3):
+        buffers.release(instance(height))
+    assert not any(buffers._by_source.values())
 
 
 def test_dropping_keeps_the_counts_right() -> None:

@@ -535,14 +535,15 @@ def test_whoever_asks_too_often_hears_everything_all_the_same() -> None:
     assert memories(witness, 3)[-1].proposals == (V,)
 
 
-def test_what_a_list_costs_is_charged_with_the_held_votes_it_goes_through() -> None:
-    """HARDENING U7: thousands of votes are held, and none of them needs to be in the list."""
+@pytest.mark.parametrize(("source", "is_saturated"), [(3, True), (2, False)])
+def test_a_list_costs_what_is_in_it(source: int, is_saturated: bool) -> None:
+    """HARDENING U7: thousands of votes are held; those that are not in the list cost nothing."""
     rig = Rig(1, limits=ReplicaLimits(turn_work_max=8, memory_entries_per_work=4))
     for height in range(40):
-        rig.receive(2, own_section(vote(PREPARE, 2, proposal(b"x", height))))
+        rig.receive(source, own_section(vote(PREPARE, source, proposal(b"x", height))))
         rig.settle()
     rig.replica.receive(3, Frame(memory_wanted=0), rig.now)
-    assert rig.replica.is_saturated
+    assert rig.replica.is_saturated is is_saturated
 
 
 def test_a_node_remembers_its_peers_from_certificates() -> None:
