@@ -161,11 +161,14 @@ class Intake:
 
     def _begin(self, peer: int, parts: Iterator[int]) -> None:
         """Take in a frame of a peer of which nothing waits; what is too much now waits, first."""
-        while self._has_share(peer):
+        paused = self._paused
+        spent = self._spent.get(peer, 0)
+        while self._done < self._turn_work_max and spent < self._share and peer not in paused:
             cost = next(parts, None)
             if cost is None:
                 return
-            self.note_work(peer, cost)
+            self._done += cost
+            self._spent[peer] = spent = spent + cost
         self._queues.setdefault(peer, deque()).appendleft((_NOTHING, parts))
 
     def _has_share(self, peer: int) -> bool:
