@@ -12,19 +12,73 @@ from qbft.crypto.entries import (
     Entry,
     is_entry_genuine,
 )
-from qbft.errors import QbftError, UnauthorisedProposal
+from qbft.errors import OtherEpoch, QbftError, UnauthorisedProposal
 from qbft.ordered import Appended
 from qbft.wire import decision_to_pb
 from qbft.wire.entries import entry_from_pb
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.ordered.queue import LostTooOften, NotStanding, RequestIdUsed
-from qbft_server.services.refusal import Refusal, full, invalid, refusal_of
+from qbft_server.parts import NodeParts
+from qbft_server.services.admission import Caller
+from qbft_server.services.budgets import Budgets
+from qbft_server.services.flights import Flights
+from qbft_server.services.refusal import Refusal, denied, full, invalid, refusal_of
+from qbft_server.services.requests import check_ordered, instance_of
+from qbft_server.store.decisions import DecisionsError
 
 REPLY_VALUE_BYTES_MAX = 16 * 1024
 """A batch up to this size goes with every reply; of a larger one the client reads the decision,
 once for all that it has in it."""
 
 LOST_RETRY_MS = 100
+
+
+class Appending:
+    """Has entries of clients stand in ordered topics."""
+
+    def __init__(self, parts: NodeParts, budgets: Budgets, flights: Flights) -> None:
+        self._parts = parts
+        self._budgets = budgets
+        self._flights = flights
+
+    async def append(self, request: pb.AppendRequest, client: Caller) -> Appended:
+        """Put an entry at the next free position of its topic, and wait until it stands.
+
+        Raises:
+            Refusal: it will not stand, there is no room for it, or it is none.
+            DecisionsError: decisions cannot be read here.
+        """
+        topic = instance_of(request.topic, 0).topic
+        entry = read_entry(request.entry, self._parts.config.limits.value_bytes_max)
+        if not client.permissions.may_propose(topic):
+            raise denied()
+        check_ordered(self._parts.cluster, topic, appends=True)
+        size, budgets = len(entry.value), self._budgets
+        with self._flights.place(client, size), budgets.appending(client.name, topic):
+            try:
+                with budgets.wasted.checking(client.name, size):
+                    check_author(self._parts.cluster, topic, entry)
+                return await self._parts.appends.append(topic, entry)
+            except DecisionsError:
+                raise
+            except QbftError as error:
+                raise refusal_of_append(error) from error
+
+    async def next_height(self, topic: str, client: Caller) -> int:
+        """Say where the next entry of a topic would stand, as far as this node knows.
+
+        Raises:
+            Refusal: the client may neither read nor append there; the topic is not ordered.
+            DecisionsError: decisions cannot be read here.
+        """
+        topic = instance_of(topic, 0).topic
+        if not client.permissions.may_read(topic) and not client.permissions.may_propose(topic):
+            raise denied()
+        check_ordered(self._parts.cluster, topic, appends=True)
+        try:
+            return await self._parts.appends.next_height(topic)
+        except OtherEpoch as error:
+            raise refusal_of(error) from error
 
 
 def read_entry(message: pb.Entry, value_bytes_max: int) -> Entry:
@@ -59,20 +113,6 @@ def check_author(cluster: Cluster, topic: str, entry: Entry) -> None:
         entry.author and not is_entry_genuine(entry, cluster.roster.cluster_id, topic)
     ):
         raise UnauthorisedProposal
-
-
-def check_ordered(cluster: Cluster, topic: str, *, appends: bool) -> None:
-    """See that what is wanted fits the topic: ordered ones are appended to, others proposed for.
-
-    Raises:
-        Refusal: it does not.
-    """
-    if cluster.policy(topic).ordered == appends:
-        return
-    what = (
-        "this topic is not ordered; use Propose" if appends else "this topic is ordered; use Append"
-    )
-    raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, what)
 
 
 def reply_of(appended: Appended) -> pb.AppendReply:

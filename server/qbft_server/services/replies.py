@@ -6,6 +6,7 @@ import asyncio
 
 from qbft.decision import Decision
 from qbft.replica.bounds import Bites
+from qbft.wire import decision_to_pb
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.bounds import NodeBound
 
@@ -68,6 +69,13 @@ class Replies:
             self._has_room.set()
         else:
             self._has_room.clear()
+
+
+def reply_to(request_id: int, outcome: Decision | pb.Failure) -> pb.ProposeStreamReply:
+    """Say what became of a proposal of a stream."""
+    if isinstance(outcome, Decision):
+        return pb.ProposeStreamReply(id=request_id, decision=decision_to_pb(outcome))
+    return pb.ProposeStreamReply(id=request_id, failure=outcome)
 
 
 def _size(outcome: Outcome) -> int:

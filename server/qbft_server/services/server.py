@@ -124,7 +124,7 @@ class ClientServer:
 
     async def drain(self) -> None:
         """Take no new proposals, tell so, and let calls that run end in time."""
-        self._service.accepting = False
+        self._service.drain()
         self._health.drain()
         if self._server is not None:
             await self._server.stop(DRAIN_SECONDS)

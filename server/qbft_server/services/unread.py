@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+from google.protobuf.message import Message
 
 from qbft_server.bounds import NodeBound
+from qbft_server.services.admission import Caller
+from qbft_server.services.refusal import Refusal, full
 from qbft_server.services.shares import Shared, Shares
 from qbft_server.telemetry.load import ClientLoad
 
@@ -19,6 +24,10 @@ UNREAD_BYTES_MAX = 32 << 20
 
 SMALL_REPLY_BYTES = 1_024
 """Replies below this are bounded by the number of calls alone."""
+
+RETRY_MS = 100
+
+Reply = TypeVar("Reply", bound=Message)
 
 
 class Unread:
@@ -42,6 +51,42 @@ class Unread:
         if size >= SMALL_REPLY_BYTES:
             self._shares.give_back(client, self._bytes, size)
 
+    def hold(self, reply: Reply, client: Caller) -> Reply:
+        """Account for a reply until its call has ended: whoever does not read has it kept here.
+
+        Who calls this keeps no name for the reply: telling of a refusal takes as long as the client
+        likes, and nobody may hold on to it meanwhile.
+
+        Raises:
+            Refusal: there is no room for it.
+        """
+        name, size = client.name, reply.ByteSize()
+        if not self.take(name, size):
+            del reply  # or the refusal keeps it, by its traceback
+            raise unread_full()
+
+        def give_back(_: object) -> None:
+            self.give_back(name, size)
+
+        client.context.add_done_callback(give_back)  # type: ignore[arg-type] # the stubs are wrong
+        return reply
+
+    async def write(self, message: Message, client: Caller) -> None:
+        """Write one reply of a stream.
+
+        Raises:
+            Refusal: there is no room for it.
+        """
+        if not await self.is_written(message, client):
+            raise unread_full()
+
+    async def is_written(self, message: Message, client: Caller) -> bool:
+        """Whether there was room for a reply of a stream until gRPC has taken it."""
+        with self.room(client.name, message.ByteSize()) as has_room:
+            if has_room:
+                await client.context.write(message)
+            return has_room
+
     @contextmanager
     def room(self, client: str, size: int) -> Iterator[bool]:
         """Whether there is room while the block lasts."""
@@ -51,3 +96,8 @@ class Unread:
         finally:
             if has_room:
                 self.give_back(client, size)
+
+
+def unread_full() -> Refusal:
+    """Refuse what there is no room to reply to."""
+    return full("too many replies wait here to be read", RETRY_MS)

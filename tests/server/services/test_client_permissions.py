@@ -36,9 +36,11 @@ from qbft_server.config import ClientSettings, LimitSettings, NodeConfig
 from qbft_server.identity import load_tls_identity
 from qbft_server.initialise import init_cluster
 from qbft_server.parts import NodeParts
-from qbft_server.services.decision import LIST_DECISIONS_MAX, DecisionService
+from qbft_server.services.decision import DecisionService
+from qbft_server.services.reading import LIST_DECISIONS_MAX
 from qbft_server.services.server import ClientServer
 from qbft_server.services.unread import Unread
+from qbft_server.services.watching import WATCH_STEP_DECISIONS
 from qbft_server.telemetry.metrics import Metrics
 
 ALICE, BOB, NOBODY = "alice-has-this-token", "bob-has-another-token", "nobody-has-this-token"
@@ -200,7 +202,7 @@ class Call:
         raise Ended(code, message, trailers)
 
 
-def service(store: Store, replica: Replica) -> DecisionService:
+def service(store: Store, replica: Replica, *, metrics: Metrics | None = None) -> DecisionService:
     """A service over these, with nothing behind it."""
     limits = LimitSettings(value_bytes_max=1_000)
     parts = SimpleNamespace(
@@ -210,7 +212,7 @@ def service(store: Store, replica: Replica) -> DecisionService:
         driver=None,
         store=store,
         links=None,
-        metrics=Metrics(),
+        metrics=metrics or Metrics(),
         traces=None,
     )
     return DecisionService(cast("NodeParts", parts))
@@ -328,12 +330,13 @@ async def test_each_may_do_what_it_was_granted() -> None:
 
 async def test_who_may_propose_nothing_has_no_stream() -> None:
     """Review: it was read from, one refusal after another, by a node that would take none of it."""
-    served = service(Store(), Replica())
+    metrics = Metrics()
+    served = service(Store(), Replica(), metrics=metrics)
     served.admission.renew(only(grant("alice", ALICE, read=[""])))
     with pytest.raises(Ended) as ended:
         await served.ProposeStream(stream_of(), cast("Any", Call(ALICE)))
     assert ended.value.args[0] is grpc.StatusCode.PERMISSION_DENIED
-    assert served._metrics.clients.propose_streams.total == 0
+    assert metrics.clients.propose_streams.total == 0
 
 
 async def test_a_grant_that_is_taken_back_is_gone_at_the_next_call() -> None:
@@ -360,7 +363,9 @@ async def test_calls_of_a_client_whose_grant_is_taken_back_end() -> None:
     Unknown is UNAUTHENTICATED, narrowed is PERMISSION_DENIED; calls of others go on, and so does
     what a narrowed grant still allows, for what it allows now.
     """
-    served = service(Waiting(InstanceId("mine/x", 1), InstanceId("public/x", 1)), Replica())
+    metrics = Metrics()
+    store = Waiting(InstanceId("mine/x", 1), InstanceId("public/x", 1))
+    served = service(store, Replica(), metrics=metrics)
     asked = {
         ("alice", "Watch mine/"): (ALICE, lambda c: ASKED["Watch"](served, "mine/x", c)),
         ("alice", "Watch public/"): (ALICE, lambda c: ASKED["Watch"](served, "public/x", c)),
@@ -394,7 +399,7 @@ async def test_calls_of_a_client_whose_grant_is_taken_back_end() -> None:
     assert told == {("alice", "Watch public/"): unknown, ("alice", "WatchAll"): unknown}
     served.admission.renew(only(grant("bob", BOB, read=["public/"])))
     assert (await ended())["bob", "ProposeStream"] is denied
-    assert served._metrics.clients.calls.total == 0
+    assert metrics.clients.calls.total == 0
 
 
 async def test_a_client_that_hangs_up_as_its_grant_is_taken_back_has_hung_up() -> None:
@@ -444,7 +449,7 @@ async def test_heights_are_told_of_what_may_be_read() -> None:
 
 async def test_watching_all_leaves_out_what_may_not_be_read() -> None:
     """Others' decisions are neither told nor looked up; the loop lives on while they are passed."""
-    others = [InstanceId("other/a", height) for height in range(3 * LIST_DECISIONS_MAX)]
+    others = [InstanceId("other/a", height) for height in range(3 * WATCH_STEP_DECISIONS)]
     store = Store(InstanceId("mine/x", 7), *others, InstanceId("public/x", 8))
     call = Call(ALICE)
     served = service(store, Replica())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
+import traceback
 import weakref
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import patch
 
 import grpc
 import pytest
@@ -23,20 +26,16 @@ from qbft.wire.v1 import messages_pb2
 from qbft_server.config import ClientSettings, LimitSettings
 from qbft_server.parts import NodeParts
 from qbft_server.services.budgets import CALLS_MAX, PROPOSE_STREAMS_MAX, WATCHES_MAX
-from qbft_server.services.decision import (
-    LIST_BYTES_MAX,
-    LIST_DECISIONS_MAX,
-    LIST_STEP_DECISIONS,
-    DecisionService,
-    _reply,
-)
+from qbft_server.services.decision import DecisionService
+from qbft_server.services.reading import LIST_BYTES_MAX, LIST_DECISIONS_MAX, LIST_STEP_DECISIONS
 from qbft_server.services.refusal import failure_of, invalid, refusal_of
 from qbft_server.services.replies import (
     STREAM_IN_FLIGHT_MAX,
     STREAM_WAITING_BYTES_MAX,
     Replies,
+    reply_to,
 )
-from qbft_server.services.unread import UNREAD_BYTES_MAX
+from qbft_server.services.unread import UNREAD_BYTES_MAX, Unread
 from qbft_server.store.decisions import DecisionsError
 from qbft_server.telemetry.metrics import Metrics
 
@@ -67,6 +66,14 @@ class Topic:
         ][:limit]
         self.longest = max(self.longest, len(found))
         return tuple(found)
+
+    def low_water_mark(self, _topic: str) -> int:
+        """As `NodeStore.low_water_mark`."""
+        return 0
+
+    def get(self, _instance: InstanceId) -> Decision | None:
+        """As `NodeStore.get`."""
+        return self.decisions[0] if self.decisions else None
 
 
 class Aborted(Exception):  # noqa: N818 - what happened to a call
@@ -101,16 +108,40 @@ class Call:
         raise Aborted(code, message)
 
 
-def service(store: Topic) -> DecisionService:
-    """A service over that store, with nothing behind it."""
+class Replica:
+    """Votes, and has decided whatever is proposed, unless there is a `failure` to raise."""
+
+    def __init__(
+        self, failure: Callable[[], Exception] | None = None, *, is_voting: bool = True
+    ) -> None:
+        self.failure = failure
+        self.is_voting = is_voting
+
+    def is_open(self, _: object) -> bool:
+        """As `Replica.is_open`."""
+        return False
+
+    def propose(self, *_: object) -> asyncio.Future[Decision]:
+        """As `Replica.propose`."""
+        if self.failure is not None:
+            raise self.failure()
+        deciding: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        deciding.set_result(decided(1, 2_000))
+        return deciding
+
+
+def service(
+    store: Topic, replica: Replica | None = None, metrics: Metrics | None = None
+) -> DecisionService:
+    """A service over that store, with nothing else behind it."""
     parts = SimpleNamespace(
         config=SimpleNamespace(clients=ClientSettings(), limits=LimitSettings()),
         cluster=SimpleNamespace(policy=open_to_all),
-        replica=SimpleNamespace(is_voting=True),
-        driver=None,
+        replica=replica or Replica(),
+        driver=SimpleNamespace(wake=lambda: None),
         store=store,
         links=None,
-        metrics=Metrics(),
+        metrics=metrics or Metrics(),
         traces=None,
     )
     return DecisionService(cast("NodeParts", parts))
@@ -182,6 +213,42 @@ async def test_replies_that_nobody_reads_are_bounded_together() -> None:
     """
     assert await unread_of(64) == (UNREAD_BYTES_MAX >> 20) - 1
     assert await unread_of(1) == (UNREAD_BYTES_MAX >> 21) - 1
+
+
+PROPOSAL = messages_pb2.Proposal(instance=messages_pb2.InstanceId(topic="t", height=1), value=b"v")
+LARGE: dict[str, Callable[[DecisionService, Call], Any]] = {
+    "Propose": lambda s, c: s.Propose(pb.ProposeRequest(proposal=PROPOSAL), cast("Any", c)),
+    "ListDecisions": lambda s, c: s.ListDecisions(
+        pb.ListDecisionsRequest(topic="t"), cast("Any", c)
+    ),
+    "GetDecision": lambda s, c: s.GetDecision(
+        pb.GetDecisionRequest(instance=PROPOSAL.instance), cast("Any", c)
+    ),
+}
+"""Calls with large replies."""
+
+
+@pytest.mark.parametrize("name", LARGE)
+async def test_a_reply_without_room_is_not_kept_while_its_refusal_is_told(name: str) -> None:
+    """Clients that read nothing took 740 MiB of a node: telling takes as long as they like.
+
+    The refusal has a traceback, whose frames would keep the reply that one of them has a name for.
+    """
+    kept: list[object] = []
+
+    class Told(Call):
+        async def abort(self, code: grpc.StatusCode, message: str, *details: object) -> None:
+            refusal = sys.exc_info()[1]
+            frames = traceback.walk_tb(refusal.__traceback__ if refusal is not None else None)
+            kept.extend(value for frame, _ in frames for value in frame.f_locals.values())
+            await super().abort(code, message, *details)
+
+    served = service(Topic(decided(1, 2_000)))
+    with patch.object(Unread, "take", lambda *_: False), pytest.raises(Aborted) as ended:
+        await LARGE[name](served, Told())
+    assert ended.value.args[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert kept
+    assert not [each for each in kept if type(each).__name__ == f"{name}Reply"]
 
 
 async def test_a_watch_that_is_not_read_counts_as_unread() -> None:
@@ -283,11 +350,10 @@ async def test_refusals_that_wait_count_by_their_words() -> None:
 async def test_words_of_a_broken_store_are_not_told_to_who_proposes() -> None:
     """They name files of this machine; and another node can take what this one cannot."""
 
-    def broken(*_: object) -> asyncio.Future[Decision]:
-        raise DecisionsError("cannot read /var/lib/qbft/decisions.sqlite3: disk I/O error")
+    def broken() -> Exception:
+        return DecisionsError("cannot read /var/lib/qbft/decisions.sqlite3: disk I/O error")
 
-    served = service(Topic())
-    served._replica = cast("Any", SimpleNamespace(is_voting=True, propose=broken, is_open=_no))
+    served = service(Topic(), Replica(broken))
     with pytest.raises(Aborted) as ended:
         await ASKING["proposals"](served)
     code, message = ended.value.args
@@ -304,7 +370,7 @@ class Request:
         self.proposal = messages_pb2.Proposal(instance=PROPOSAL.instance, value=value)
 
 
-class Unread(Call):
+class Unreading(Call):
     """A call whose client takes nothing."""
 
     async def write(self, _: object) -> None:
@@ -319,8 +385,7 @@ async def test_a_refused_proposal_is_not_kept(value: bytes, *, voting: bool) -> 
 
     Neither while nobody reads the refusal, nor until the garbage collector comes by.
     """
-    served = service(Topic())
-    served._replica = cast("Any", SimpleNamespace(is_voting=voting, propose=_refuse, is_open=_no))
+    served = service(Topic(), Replica(UnauthorisedProposal, is_voting=voting))
     kept: list[weakref.ref[Request]] = []
 
     async def requests() -> AsyncIterator[Request]:
@@ -335,7 +400,7 @@ async def test_a_refused_proposal_is_not_kept(value: bytes, *, voting: bool) -> 
     gc.disable()
     try:
         call = asyncio.create_task(
-            served.ProposeStream(cast("Any", requests()), cast("Any", Unread()))
+            served.ProposeStream(cast("Any", requests()), cast("Any", Unreading()))
         )
         await asyncio.sleep(0.01)
         assert [request() for request in kept] == [None] * 9
@@ -345,19 +410,11 @@ async def test_a_refused_proposal_is_not_kept(value: bytes, *, voting: bool) -> 
     await asyncio.gather(call, return_exceptions=True)
 
 
-def _refuse(*_: object) -> asyncio.Future[Decision]:
-    raise UnauthorisedProposal
-
-
-def _no(_: object) -> bool:
-    return False
-
-
 async def test_replies_of_a_stream_say_what_became_of_each() -> None:
     """A refusal keeps its code and message; grpc's own numbers stand for the codes."""
-    failed = _reply(7, failure_of(invalid("why"))).failure
+    failed = reply_to(7, failure_of(invalid("why"))).failure
     assert (failed.code, failed.message) == (grpc.StatusCode.INVALID_ARGUMENT.value[0], "why")
-    assert _reply(8, decided(1, 3)).decision.instance.height == 1
+    assert reply_to(8, decided(1, 3)).decision.instance.height == 1
 
 
 def test_a_node_whose_journal_failed_sends_clients_elsewhere() -> None:
@@ -375,7 +432,6 @@ def test_that_there_are_too_many_topics_is_said_with_what_to_do() -> None:
     assert refusal.trailers == ()
 
 
-PROPOSAL = messages_pb2.Proposal(instance=messages_pb2.InstanceId(topic="t", height=1), value=b"v")
 ASKING: dict[str, Callable[[DecisionService], Any]] = {
     "calls": lambda s: s.GetStatus(pb.GetStatusRequest(), cast("Any", Call())),
     "watches": lambda s: s.Watch(pb.WatchRequest(topic="t"), cast("Any", Call())),
@@ -396,8 +452,8 @@ ASKING: dict[str, Callable[[DecisionService], Any]] = {
 )
 async def test_who_finds_no_place_is_told_so_and_counted(taken: dict[str, int], bound: str) -> None:
     """SCENARIOS G15: RESOURCE_EXHAUSTED, and the operator sees which bound it was."""
-    served = service(Topic())
-    metrics = served._metrics
+    metrics = Metrics()
+    served = service(Topic(), metrics=metrics)
     for slot, count in taken.items():
         getattr(metrics.clients, slot).add("others", count)
     ask = ASKING[next(iter(taken))]
@@ -419,8 +475,8 @@ async def test_who_finds_no_place_is_told_so_and_counted(taken: dict[str, int], 
 )
 async def test_who_has_its_share_is_told_so_and_counted(slot: str, most: int) -> None:
     """Issue 6, budgets a client: half of each is left to the others, and no label names anybody."""
-    served = service(Topic())
-    metrics = served._metrics
+    metrics = Metrics()
+    served = service(Topic(), metrics=metrics)
     getattr(metrics.clients, slot).add(Call().peer(), most // 2)
     with pytest.raises(Aborted) as ended:
         await ASKING[slot](served)

@@ -16,7 +16,8 @@ from qbft.wire.evidence import evidence_from_pb
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.config import ClientSettings, LimitSettings
 from qbft_server.parts import NodeParts
-from qbft_server.services.decision import LIST_EVIDENCE_MAX, DecisionService
+from qbft_server.services.accounts import LIST_EVIDENCE_MAX
+from qbft_server.services.decision import DecisionService
 from qbft_server.telemetry.metrics import Metrics
 
 PROOF = Proof(VoteSignature(BatchHeader(b"s" * 16, 1, b"g" * 64), 1, 0, ()))

@@ -1,0 +1,136 @@
+"""Proposals of clients: checked, handed to the replica, and waited for, one or a stream of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import grpc
+
+from qbft.core import InstanceId
+from qbft.crypto.proposal import Proposal
+from qbft.decision import Decision
+from qbft.errors import QbftError
+from qbft.replica.driver import now_ms
+from qbft.wire.v1 import decision_pb2 as pb
+from qbft.wire.v1 import messages_pb2
+from qbft_server.parts import NodeParts
+from qbft_server.services.admission import Caller
+from qbft_server.services.budgets import Budgets
+from qbft_server.services.flights import Flights
+from qbft_server.services.own_instances import OwnInstances
+from qbft_server.services.refusal import Refusal, denied, failure_of, invalid, refusal_of
+from qbft_server.services.replies import Replies, reply_to
+from qbft_server.services.requests import check_ordered, instance_of
+from qbft_server.services.unread import unread_full
+
+
+class Proposing:
+    """Has decided what clients propose."""
+
+    def __init__(self, parts: NodeParts, budgets: Budgets, flights: Flights) -> None:
+        self._cluster = parts.cluster
+        self._replica = parts.replica
+        self._driver = parts.driver
+        self._store = parts.store
+        self._metrics = parts.metrics
+        self._traces = parts.traces
+        self._value_bytes_max = parts.config.limits.value_bytes_max
+        self._budgets = budgets
+        self._flights = flights
+        self._own = OwnInstances(self._hand_over, self._is_open, self._is_decided, budgets)
+
+    async def propose(self, message: messages_pb2.Proposal, client: Caller) -> Decision:
+        """Have a value decided, and wait for the decision, whosever value it is.
+
+        Raises:
+            Refusal: the replica does not take it, there is no room for it, or it is none.
+        """
+        proposal = self._read(message)
+        if not client.permissions.may_propose(proposal.instance.topic):
+            raise denied()
+        check_ordered(self._cluster, proposal.instance.topic, appends=False)
+        with self._flights.place(client, len(proposal.value)):
+            began = time.perf_counter()
+            try:
+                with self._budgets.wasted.checking(client.name, len(proposal.value)):
+                    decision = await self._own.propose(client.name, proposal)
+            except QbftError as error:
+                raise refusal_of(error) from error
+            self._metrics.propose_seconds.add(time.perf_counter() - began)
+        return decision
+
+    async def propose_stream(
+        self, requests: AsyncIterator[pb.ProposeStreamRequest], client: Caller
+    ) -> None:
+        """Have decided what a stream asks for, and write what becomes of each.
+
+        It is not read from while it has too many in flight, decided or not, or does not read what
+        was decided.
+
+        Raises:
+            Refusal: there is no room for a reply, or for one more stream.
+        """
+        replies = Replies(self._metrics.bites)
+        unread = self._budgets.unread
+        with self._budgets.shares.place(client.name, self._budgets.streams):
+            has_room = True
+            async with asyncio.TaskGroup() as tasks:
+                proposing = tasks.create_task(self._propose_all(requests, replies, client))
+                while has_room and (outcome := await replies.take()) is not None:
+                    has_room = await unread.is_written(reply_to(*outcome), client)
+                    replies.written(outcome)
+                proposing.cancel()
+            if not has_room:  # raised within the group it would be part of a group itself
+                raise unread_full()
+
+    async def _propose_all(
+        self,
+        requests: AsyncIterator[pb.ProposeStreamRequest],
+        replies: Replies,
+        client: Caller,
+    ) -> None:
+        """Propose what a stream asks for, and end its replies, which have one writer."""
+        async with asyncio.TaskGroup() as tasks:
+            async for request in requests:
+                await replies.place()
+                tasks.create_task(self._propose_one(request, replies, client))
+        replies.end()
+
+    async def _propose_one(
+        self, request: pb.ProposeStreamRequest, replies: Replies, client: Caller
+    ) -> None:
+        outcome: Decision | pb.Failure
+        try:
+            outcome = await self.propose(request.proposal, client)
+            code = grpc.StatusCode.OK
+        except Refusal as refusal:
+            outcome, code = failure_of(refusal), refusal.code
+        replies.put((request.id, outcome))
+        self._metrics.call_ended("ProposeStream item", code.name)
+
+    def _read(self, message: messages_pb2.Proposal) -> Proposal:
+        instance = instance_of(message.instance.topic, message.instance.height)
+        size, limit = len(message.value), self._value_bytes_max
+        if not size:
+            raise invalid("the value is empty; a value has at least one byte")
+        if size > limit:
+            raise invalid(f"the value has {size} bytes; at most {limit} are allowed")
+        if len(message.proposer) not in (0, 32) or len(message.signature) not in (0, 64):
+            raise invalid("a proposer is 32 bytes and its signature 64, or both are left out")
+        return Proposal(instance, message.value, message.proposer, message.signature)
+
+    def _hand_over(self, proposal: Proposal) -> asyncio.Future[Decision]:
+        """Let the replica have a value decided."""
+        deciding = self._replica.propose(proposal, now_ms())
+        self._driver.wake()
+        if self._traces is not None:
+            self._traces.join(proposal.instance)
+        return deciding
+
+    def _is_open(self, instance: InstanceId) -> bool:
+        return self._replica.is_open(instance)
+
+    def _is_decided(self, instance: InstanceId) -> bool:
+        return self._store.get(instance) is not None
