@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 from qbft.core import InstanceId
 from qbft.crypto.proposal import Proposal
@@ -28,7 +28,7 @@ TOGETHER = -1
 """The opener of instances that F+1 validators are in, so that some honest one has let them in."""
 
 
-class Way(Enum):
+class Way(IntEnum):
     """How a peer alone can have an instance opened."""
 
     FORWARD = auto()
@@ -244,6 +244,8 @@ class Openings:
 
     def awaits(self, peer: int, instance: InstanceId, digest: bytes) -> bool:
         """Whether that value of a peer waits here for its instance to be opened."""
+        if not self._waiting:
+            return False
         values = (self._shares[peer, way].waiting.get(instance) for way in Way)
         return any(value is not None and value.digest == digest for value in values)
 
