@@ -91,17 +91,21 @@ class CatchUp:
         feed = self._feeds[peer]
         return feed.position, feed.end
 
-    def reads_to(self, peer: int, position: int) -> bool:
-        """Whether nothing is missing here of the peer's feed up to there; else it is read on.
+    def has_read(self, peer: int, position: int) -> bool:
+        """Whether nothing is missing here of the peer's feed up to there."""
+        feed = self._feeds[peer]
+        return position <= feed.position and (
+            feed.passed_over is None or position <= feed.passed_over
+        )
+
+    def read_to(self, peer: int, position: int) -> None:
+        """Have the peer's feed read on, at least up to there.
 
         Nothing else may tell that there is more: a feed that was read to its end is asked for again
         when its peer's link is new.
         """
         feed = self._feeds[peer]
         feed.end = max(feed.end, position)
-        return position <= feed.position and (
-            feed.passed_over is None or position <= feed.passed_over
-        )
 
     def answer(self, peer: int, request: FeedRequest) -> None:
         """Give a page of this node's own feed."""

@@ -53,8 +53,8 @@ class Recollection:
 
     `is_genuine(vote)` and `is_authorised(proposal)` tell what counts as a reason to be careful with
     an instance, `authorising_work(proposal)` what it costs to find out, beyond the cost of any
-    proposal, `reads_to(peer, position)` has that peer's feed pulled up to there, and tells whether
-    it is.
+    proposal, `has_read(peer, position)` whether that peer's feed was pulled up to there;
+    `read_to(peer, position)` has it pulled.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class Recollection:
         is_genuine: Callable[[Message], bool],
         is_authorised: Callable[[Proposal], bool],
         authorising_work: Callable[[Proposal], int],
-        reads_to: Callable[[int, int], bool],
+        has_read: Callable[[int, int], bool],
+        read_to: Callable[[int, int], None],
     ) -> None:
         self._peers = peers
         self._validator = validator
@@ -78,7 +79,8 @@ class Recollection:
         self._is_genuine = is_genuine
         self._is_authorised = is_authorised
         self._authorising_work = authorising_work
-        self._reads_to = reads_to
+        self._has_read = has_read
+        self._read_to = read_to
         self._answers: dict[int, _Answer] = {}
         self.standing = Standing.COMPLETE
 
@@ -99,21 +101,16 @@ class Recollection:
         return self.standing is not Standing.COMPLETE
 
     def ask(self) -> None:
-        """Ask each peer for the next page of what it has not told yet.
+        """Ask each peer for the next page of what it has not told yet, and at last for its feed.
 
-        One that does not come for long is of a list that is no more: then the first is asked for.
+        A page that does not come for long is of a list that is no more: then the first is asked
+        for.
         """
         for peer, answer in list(self._answers.items()):
             answer.asked += 1
             if answer.asked > PAGE_ASKS_MAX and answer.next and not answer.is_whole:
                 self._answers[peer] = _Answer()
-            self.ask_one(peer)
-
-    def ask_one(self, peer: int) -> None:
-        """Ask a peer, if it has not told everything."""
-        answer = self._answers.get(peer)
-        if answer is not None and not answer.is_whole:
-            self._outbox.to(peer).memory_wanted = answer.next
+            self._ask(peer)
 
     def ask_anew(self, peer: int) -> None:
         """Ask a peer from the beginning, if it has not told everything: it may have restarted.
@@ -123,7 +120,7 @@ class Recollection:
         answer = self._answers.get(peer)
         if answer is not None and not answer.is_whole:
             self._answers[peer] = _Answer()
-            self.ask_one(peer)
+            self._ask(peer)
 
     def take(self, peer: int, frame: Frame) -> Iterator[int]:
         """Take a page with its reasons; yields the cost of each part, in signature checks."""
@@ -158,7 +155,17 @@ class Recollection:
         answer.is_whole = page.is_last
         answer.lost = page.lost
         answer.feed_end = max(answer.feed_end, page.feed_end)
-        self.ask_one(peer)
+        self._ask(peer)
+
+    def _ask(self, peer: int) -> None:
+        """Ask a peer for what it has not told; when it has, what it had decided by then is read."""
+        answer = self._answers.get(peer)
+        if answer is None:
+            return
+        if not answer.is_whole:
+            self._outbox.to(peer).memory_wanted = answer.next
+        elif self.standing is Standing.LOST and not answer.lost:
+            self._read_to(peer, answer.feed_end)
 
     def _note(self, answer: _Answer, vote: Message) -> None:
         """An own vote is a reason; so are votes of F+1 others, of which one is honest."""
@@ -183,12 +190,14 @@ class Recollection:
 
     def _counting(self) -> list[_Answer]:
         """The answers that count."""
-        whole = [(peer, answer) for peer, answer in self._answers.items() if answer.is_whole]
         return [
             answer
-            for peer, answer in whole
-            if self.standing is not Standing.LOST
-            or (not answer.lost and self._reads_to(peer, answer.feed_end))
+            for peer, answer in self._answers.items()
+            if answer.is_whole
+            and (
+                self.standing is not Standing.LOST
+                or (not answer.lost and self._has_read(peer, answer.feed_end))
+            )
         ]
 
     def listed(self) -> list[InstanceId]:

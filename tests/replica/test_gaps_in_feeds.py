@@ -79,7 +79,7 @@ def read(reader: Rig, *peers: Rig) -> None:
     link_all(rigs)
     for _ in range(100):
         carry(rigs, 10)
-    assert all(reader.replica._catch_up.reads_to(p.index, COUNT) for p in peers)
+    assert all(reader.replica._catch_up.has_read(p.index, COUNT) for p in peers)
 
 
 HIDDEN = {

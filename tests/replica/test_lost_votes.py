@@ -504,6 +504,29 @@ def test_a_feed_that_was_read_to_its_end_is_read_on() -> None:
     assert is_voting(rig)
 
 
+def test_a_feed_is_read_on_though_its_peer_said_that_there_is_no_more() -> None:
+    """W7: of its list and of a page of its feed that came after it the longer counts, again."""
+    rig = lost_rig()
+    rig.receive(0, Frame(memory=page(feed_end=1)))
+    for _ in range(3):
+        rig.replica.link_up(0, rig.now)
+        rig.receive(0, feed_page=FeedPage(0, 0, ()))
+        rig.turns.clear()
+        rig.wait(2 * rig.replica._limits.resend_ms)
+        asked = [f.feed_request for turn in rig.turns for to, f in turn.frames if to == 0]
+        assert any(request is not None and request.after == 0 for request in asked)
+
+
+def test_whether_a_feed_was_read_is_only_asked() -> None:
+    """A question changes nothing: what is not read on of its own accord is not read for it."""
+    rig = Rig(1)
+    reading = rig.replica._catch_up
+    assert not reading.has_read(0, 1)
+    assert not reading.is_behind()
+    reading.read_to(0, 1)
+    assert reading.is_behind()
+
+
 def test_a_list_that_is_no_more_is_begun_anew() -> None:
     """W7: a page that does not come for long is asked for no longer, but the first of its list."""
     rig = lost_rig()
