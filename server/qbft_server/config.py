@@ -38,8 +38,9 @@ from qbft.cluster import (
     refuse_twice,
     refuse_unknown_keys,
 )
+from qbft.crypto.entries import WINDOW_HEIGHTS
 from qbft.errors import ClusterError
-from qbft_server.store.retention import RetentionRule
+from qbft_server.store.retention import Retention, RetentionRule
 
 ENVIRONMENT_PREFIX = "QBFT_"
 NESTED = "__"
@@ -420,7 +421,8 @@ class NodeConfig(BaseSettings):
         """The cluster, and this node's own entry in it.
 
         Raises:
-            ClusterError: the cluster file is not usable, or has no such validator.
+            ClusterError: the cluster file is not usable, or has no such validator, or an ordered
+                topic would not be kept for as long as its readers need it.
         """
         cluster = Cluster.load(self.cluster)
         count = len(cluster.validators)
@@ -429,7 +431,21 @@ class NodeConfig(BaseSettings):
                 f"validator = {self.validator}: {self.cluster} has {count} validators, "
                 f"allowed is 0 to {count - 1}"
             )
+        self._check_ordered_topics(cluster)
         return cluster, cluster.validators[self.validator]
+
+    def _check_ordered_topics(self, cluster: Cluster) -> None:
+        """Whoever reads an ordered topic needs a window before its place to know what is void."""
+        rules = Retention(entry.rule for entry in self.retention)
+        ordered = [prefix.prefix for prefix in cluster.all_prefixes if prefix.ordered]
+        touching = [rules.rule_of(prefix) for prefix in ordered]
+        touching += [e.rule for e in self.retention if cluster.policy(e.prefix).ordered]
+        for rule in touching:
+            if rule is not None and (rule.keep_decisions or 0) <= WINDOW_HEIGHTS:
+                raise ClusterError(
+                    f'retention of "{rule.prefix}": topics there are ordered, so keep_decisions '
+                    f"has to be more than {WINDOW_HEIGHTS} (docs/ORDERED.md)"
+                )
 
 
 def _refuse_unknown_variables(model: type[NodeConfig]) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from qbft.cluster import Prefix
 from qbft.errors import ClusterError
 from qbft_server.config import NodeConfig
+from qbft_server.initialise import init_cluster
 from qbft_server.store.retention import RetentionRule
 
 FILE = """
@@ -212,3 +214,47 @@ def test_a_prefix_has_one_retention(path: Path) -> None:
     """Two policies for the same topics cannot both hold."""
     with_retention(path, *2 * ['prefix = "a"\nkeep_days = 1'])
     assert "retention prefix 'a' is given twice" in refusal(path)
+
+
+def with_cluster(path: Path, *prefixes: Prefix) -> NodeConfig:
+    """The node file beside the file of a cluster that has these prefixes."""
+    made = init_cluster(path.parent.parent / "made", 4)
+    cluster = made.model_copy(update={"prefixes": prefixes})
+    (path.parent.parent / "cluster.toml").write_text(cluster.dump())
+    return NodeConfig.load(path)
+
+
+LOG = Prefix(prefix="log/", ordered=True)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "keeps"),
+    [
+        ("log/", "keep_decisions = 1024"),
+        ("log/", "keep_days = 30"),
+        ("", "keep_decisions = 1024"),
+        ("log/of/one", "keep_decisions = 1024\nkeep_days = 30"),
+    ],
+)
+def test_an_ordered_topic_is_kept_for_its_readers(path: Path, prefix: str, keeps: str) -> None:
+    """A reader needs 1,024 heights to know what is void (docs/ORDERED.md): less is refused."""
+    with_retention(path, f'prefix = "{prefix}"\n{keeps}')
+    config = with_cluster(path, LOG)
+    with pytest.raises(ClusterError, match=rf'retention of "{prefix}".*more than 1024'):
+        config.load_cluster()
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        ('prefix = "log/"\nkeep_decisions = 1025',),
+        ('prefix = "log/"\nkeep_decisions = 1025\nkeep_days = 1', 'prefix = ""\nkeep_days = 1'),
+        ('prefix = "lo"\nkeep_decisions = 1025', 'prefix = "log/plain/"\nkeep_days = 1'),
+        ('prefix = "other/"\nkeep_days = 1',),
+    ],
+)
+def test_what_leaves_ordered_topics_alone_is_accepted(path: Path, entries: tuple[str, ...]) -> None:
+    """Only the rule that applies to an ordered topic has to keep so many."""
+    with_retention(path, *entries)
+    config = with_cluster(path, LOG, Prefix(prefix="log/plain/"))
+    assert config.load_cluster()[0].policy("log/x").ordered
