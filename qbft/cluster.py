@@ -298,6 +298,8 @@ class Cluster(Table):
             ClusterError: see `load`.
         """
         table = parse_toml(text, source)
+        if "listen" in table:
+            raise ClusterError(f"{source}: this is a node's file; it names its cluster file")
         try:
             return cls.model_validate(table)
         except ValidationError as error:
@@ -426,7 +428,8 @@ def read_text(path: Path, what: str) -> str:
             raise ClusterError(f"{path}: a {what} has at most {CLUSTER_FILE_BYTES_MAX} bytes")
         return data.decode()
     except OSError as error:
-        raise ClusterError(f"{path}: cannot read the {what}: {error.strerror}") from error
+        fix = "; name the file in it" if isinstance(error, IsADirectoryError) else ""
+        raise ClusterError(f"{path}: cannot read the {what}: {error.strerror}{fix}") from error
     except UnicodeDecodeError as error:
         raise ClusterError(f"{path}: not a {what}: byte {error.start} is not UTF-8") from error
 

@@ -42,7 +42,7 @@ class DeadlineExceeded(ClientError):  # noqa: N818 - named as the status code is
     """
 
     def __init__(self, what: str, seconds: float, failures: Mapping[int, ClientError]) -> None:
-        told = "; ".join(str(failures[node]) for node in sorted(failures))
+        told = same_together({node: str(failure) for node, failure in failures.items()})
         super().__init__(f"{what}: no answer in {seconds:g} s{': ' if told else ''}{told}")
         self.failures = dict(failures)
 
@@ -70,6 +70,24 @@ class Conflict(Refused):
     def __init__(self, message: str, *, code: str, node: int | None, first_digest: bytes) -> None:
         super().__init__(message, code=code, node=node)
         self.first_digest = first_digest
+
+
+def same_together(reasons: Mapping[int, str]) -> str:
+    """What nodes gave as their reasons, in one line; those that gave the same stand together."""
+    nodes: dict[str, list[int]] = {}
+    for node in sorted(reasons):
+        nodes.setdefault(without_node(node, reasons[node]), []).append(node)
+    told = []
+    for reason, those in nodes.items():
+        has_names = reason == reasons[those[0]]  # it does not begin with the node
+        name = f"node{'s' if len(those) > 1 else ''} {', '.join(map(str, those))}: "
+        told.append(reason if has_names else f"{name}{reason}")
+    return "; ".join(told)
+
+
+def without_node(node: int, reason: str) -> str:
+    """A reason without the node that it begins with, for a place that names the node anyway."""
+    return reason.removeprefix(f"node {node}: ")
 
 
 def refused_by(refusals: Sequence[Refused]) -> Refused:

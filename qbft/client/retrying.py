@@ -44,6 +44,11 @@ _TLS_FAILURES = {
 
 _NOT_CONNECTED = re.compile(r"failed to connect.*; last error: [A-Z_]+: (.*)", re.DOTALL)
 
+_WHERE = re.compile(r"(ipv[46]:\S+: )?(Failed to connect to remote host: )?")
+"""What gRPC says before the reason; whose address it is, the cluster file says."""
+
+_TOO_LARGE = re.compile(r"(?:SERVER: )?Received message larger than max \((\d+) vs\. (\d+)\)")
+
 _FULL_SERVER = "Concurrent RPC limit exceeded!"
 """What gRPC says for a server with more calls than it may have; it names no time to come back."""
 
@@ -95,7 +100,9 @@ def failure(
 
 
 def _without_grpc_chatter(message: str) -> str:
-    """What failed last, where gRPC tells of a connection it could not make."""
+    """What failed last where gRPC could not connect, and what its own limit means."""
+    if (found := _TOO_LARGE.match(message)) is not None:
+        return f"too large: {found[1]} bytes with all around it, and it takes {found[2]}"
     found = _NOT_CONNECTED.match(message)
     if found is None:
         return message
@@ -103,7 +110,7 @@ def _without_grpc_chatter(message: str) -> str:
     for sign, meaning in _TLS_FAILURES.items():
         if sign in last:
             return f"cannot connect: {meaning}"
-    return f"cannot connect: {last}"
+    return f"cannot connect: {_WHERE.sub('', last, count=1)}"
 
 
 def _milliseconds(text: str | bytes | None) -> int:

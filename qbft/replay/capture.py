@@ -87,7 +87,7 @@ def unpack(data: bytes) -> bytes:
     try:
         plain = unpacking.decompress(data, UNPACKED_BYTES_MAX)
     except zlib.error as error:
-        raise CaptureError("is no gzip file, or a damaged one") from error
+        raise CaptureError("is no capture: no gzip file, or a damaged one") from error
     if unpacking.unconsumed_tail:
         raise CaptureError(f"holds more than {UNPACKED_BYTES_MAX >> 20} MiB")
     if not unpacking.eof:

@@ -394,6 +394,9 @@ class NodeConfig(BaseSettings):
             ClusterError: something is missing, unknown or not allowed.
         """
         table = parse_toml(read_text(path, "node file"), str(path))
+        if "validators" in table:
+            message = f"{path}: this is a cluster file; a node's own is its node.toml"
+            raise ClusterError(message)
         try:
             refuse_unknown_keys(cls, table)  # pydantic-settings has keys of its own: "_env_file"
         except ValueError as error:

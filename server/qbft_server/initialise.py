@@ -55,7 +55,7 @@ def init_cluster(
     hosts: Sequence[str] = ("127.0.0.1",),
     base_port: int = 7400,
     guarded: str | None = None,
-    ordered: str | None = None,
+    ordered: Sequence[str] = (),
 ) -> Cluster:
     """Make a new cluster in `directory`, which must not exist or be empty; return its cluster file.
 
@@ -63,8 +63,8 @@ def init_cluster(
     `base_port` and the two after it; nodes that share a host are `PORTS_PER_NODE` apart. On
     loopback hosts nodes listen there only, elsewhere on every interface, admin always on loopback.
     Topics that begin with `guarded` take only what `PROPOSER_KEY_FILE` has signed; all others are
-    open (DESIGN, who may propose). Those that begin with `ordered` are appended to (docs/adr/017);
-    the two may be the same prefix.
+    open (DESIGN, who may propose). Those that begin with one of `ordered` are appended to
+    (docs/adr/017); the guarded prefix may be among them.
 
     Raises:
         ClusterError: an argument is not allowed, `directory` is in use, or the disk refuses.
@@ -171,7 +171,7 @@ def refuse_used(directory: Path) -> None:
 
 
 def _prefixes(
-    guarded: str | None, proposer: VoteKey | None, ordered: str | None
+    guarded: str | None, proposer: VoteKey | None, ordered: Sequence[str]
 ) -> tuple[Prefix, ...]:
     """What is open, said where everyone reads it, what this proposer guards, and what is ordered.
 
@@ -184,12 +184,12 @@ def _prefixes(
             prefixes[guarded] = Prefix(prefix=guarded, proposers=(proposer.public.hex(),))
         except ValidationError as error:
             raise ClusterError(f"guarded {first_error(error)}") from error
-    if ordered is not None:
+    for prefix in ordered:
         try:
-            base = prefixes.get(ordered) or Prefix(prefix=ordered)
+            base = prefixes.get(prefix) or Prefix(prefix=prefix)
         except ValidationError as error:
             raise ClusterError(f"ordered {first_error(error)}") from error
-        prefixes[ordered] = base.model_copy(update={"ordered": True})
+        prefixes[prefix] = base.model_copy(update={"ordered": True})
     return tuple(prefixes.values())
 
 

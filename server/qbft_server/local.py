@@ -66,7 +66,7 @@ class LocalCluster:
     ) -> Self:
         """Make a new cluster in an empty directory, on ports of the loopback that are free now.
 
-        `guarded` and `ordered` are as in `init_cluster`.
+        `guarded` and `ordered` are as in `init_cluster`, `ordered` being one prefix.
         From here on, until its block ends, no other cluster that is made here takes them.
 
         Raises:
@@ -81,7 +81,7 @@ class LocalCluster:
                 name="local",
                 base_port=first,
                 guarded=guarded,
-                ordered=ordered,
+                ordered=() if ordered is None else (ordered,),
             )
             made = cls(directory, environment)
             made._claims = claims.pop_all()

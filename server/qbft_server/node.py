@@ -220,6 +220,7 @@ async def _put_together(config: NodeConfig) -> AsyncIterator[tuple[NodeParts, Cl
             nodes=roster.nodes,
             peer=config.listen.peer,
             client=config.listen.client,
+            dashboard=f"http://{config.listen.admin}/" if config.listen.admin else None,
             decisions=store.end,
             resumed=replica.status().open_instances,
         )

@@ -63,6 +63,45 @@ def test_init_makes_a_guarded_example(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert not (tmp_path / "bad").exists()
 
 
+def test_init_takes_several_ordered_prefixes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """--ordered may be repeated, as --host: none of them is passed over in silence."""
+    made = tmp_path / "c"
+    several = ["--ordered", "log/", "--ordered", "locks/", "--ordered", "guarded/"]
+    assert main(["init", str(made), *several, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["ordered"] == ["log/", "locks/", "guarded/"]
+    policy = Cluster.load(made / "cluster.toml").policy
+    assert [policy(topic).ordered for topic in ("log/a", "locks/a", "guarded/a", "a")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "for i in 0 1 2 3; do qbft node {c}/node-$i/node.toml & done"),
+        (["--nodes", "13"], "for i in $(seq 0 12); do"),
+        ([], "http://127.0.0.1:7402/"),
+        (["--base-port", "8000"], "http://127.0.0.1:8002/"),
+        (["--host", "a.example"], "start a node    qbft node {c}/node-0/node.toml"),
+        (["--nodes", "3"], "0 faulty of 3 nodes; 1 survive as many, 4 one more"),
+        (["--nodes", "5"], "1 faulty of 5 nodes; 4 survive as many, 7 one more"),
+        (["--nodes", "4"], "1 faulty of 4 nodes\n"),
+    ],
+)
+def test_init_says_what_to_do_next(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    """How all nodes are started, where to look at them, and what number would be better."""
+    made = tmp_path / "c"
+    assert main(["init", str(made), *arguments]) == 0
+    assert says.format(c=made) in capfd.readouterr().out
+
+
 def test_keygen_makes_a_private_key(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The public half is told, for the cluster file; the private one stays private."""
     file = tmp_path / "client.key"

@@ -16,7 +16,7 @@ import typer
 from cli.command_line import SECONDS, environment
 from typer.main import get_command
 
-from qbft_server.cli.commands import app
+from qbft_server.cli.commands import app, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,3 +101,11 @@ def test_a_shell_completes_what_was_begun(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout.split() == ["propose"]
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_shown_with_success(shell: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """`qbft --show-completion bash >> ~/.bashrc && ...` goes on: typer ends the process itself."""
+    assert main(["--show-completion", shell]) == 0
+    assert "_QBFT_COMPLETE" in capfd.readouterr().out

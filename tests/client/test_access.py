@@ -71,7 +71,7 @@ async def test_a_pinned_channel_reaches_that_node_past_a_proxy(
         ("UNKNOWN: ipv4:127.0.0.1:7401: Tls handshake failed: WRONG_VERSION_NUMBER", "speak TLS"),
         ("UNKNOWN: x: Tls handshake failed: CERTIFICATE_VERIFY_FAILED: self signed", "TLS key"),
         ("UNAVAILABLE: ipv4:127.0.0.1:7401: Socket closed", "client certificate"),
-        ("UNKNOWN: ipv4:127.0.0.1:7401: Connection refused", "7401: Connection refused"),
+        ("UNKNOWN: ipv4:127.0.0.1:7401: Connection refused", "connect: Connection refused"),
     ],
 )
 def test_what_keeps_from_connecting_is_told_in_plain_words(last: str, told: str) -> None:

@@ -118,8 +118,8 @@ def test_a_bomb_is_not_unpacked() -> None:
     ("data", "told"),
     [
         (b"", "is cut short"),
-        (b"no gzip at all", "is no gzip file"),
-        (zlib.compress(b"zlib, not gzip"), "is no gzip file"),
+        (b"no gzip at all", "is no capture: no gzip file"),
+        (zlib.compress(b"zlib, not gzip"), "is no capture: no gzip file"),
         (gzip.compress(b"", mtime=0), "is empty"),
         (gzip.compress(b"\xff\xff\xff", mtime=0), "is no dump"),
         (gzip.compress(b"\x08", mtime=0), "is no capture"),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qbft.cluster import Cluster
 from qbft_server.cli.asking import Asking, read_value, verified_of
-from qbft_server.cli.exits import CommandError, ExitCode
+from qbft_server.cli.exits import CommandError, ExitCode, one_line
 from qbft_server.cli.options import (
     TIMEOUT_SECONDS,
     AccessOption,
@@ -111,6 +112,9 @@ def entries(
             if seen == count:
                 return
 
+    if not Cluster.load(cluster).policy(where.topic).ordered:
+        note = f"{topic} is not ordered, by {cluster}: `qbft watch` follows such a topic"
+        sys.stderr.write(f"qbft: {one_line(note)}\n")
     Asking(cluster, access, node=node).run(follow)
 
 

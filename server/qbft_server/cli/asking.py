@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
@@ -54,6 +55,11 @@ if TYPE_CHECKING:
     from qbft.verify import VerifiedDecision
 
 T = TypeVar("T")
+QUIET_SECONDS = 3.0
+"""After so long without anything a watch says what it waits for."""
+
+CANNOT_CONNECT = "cannot connect: "
+DO_THEY_RUN = "do they run (`qbft node NODE_FILE`), and is this their cluster file?"
 VALUE_BYTES_MAX = 64 << 20
 """The most that any node can be configured for."""
 
@@ -67,6 +73,8 @@ class Asking:
     timeout: float = TIMEOUT_SECONDS
     proposer_key: Path | None = None
     node: int | None = None
+    instance: InstanceId | None = None
+    """What is proposed, if that is what is asked."""
 
     def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
         """Do this with a client.
@@ -90,12 +98,21 @@ class Asking:
         try:
             return asyncio.run(use())
         except ClientError as error:
-            raise CommandError(f"{error}{self._fix(error)}", exit_code_of_client(error)) from error
+            message = f"{error}{self._fix(error, len(cluster.validators))}"
+            raise CommandError(message, exit_code_of_client(error)) from error
 
-    def _fix(self, error: ClientError) -> str:
+    def _fix(self, error: ClientError, nodes: int) -> str:
         """What to do about it, where it is plain."""
-        is_unsigned = self.proposer_key is None and str(UnauthorisedProposal()) in str(error)
-        return ": give the key of one by --key" if is_unsigned else ""
+        from qbft.client import DeadlineExceeded
+
+        if str(UnauthorisedProposal()) in str(error) and self.proposer_key is None:
+            return ": give the key of one by --key"
+        if isinstance(error, DeadlineExceeded):
+            if sum(CANNOT_CONNECT in str(each) for each in error.failures.values()) == nodes:
+                return f"; {DO_THEY_RUN}"
+            if self.instance is not None:
+                return f"; `qbft why {self.instance}` says what it waits for"
+        return access_fix(str(error), self.access)
 
     def _credentials(self) -> tuple[VoteKey | None, Access | None]:
         """What the client shows of itself, if anything; the libraries for it come with `node`."""
@@ -107,6 +124,15 @@ class Asking:
             None if self.proposer_key is None else load_proposer_key(self.proposer_key),
             None if self.access is None else read_access(self.access),
         )
+
+
+def access_fix(message: str, access: Path | None) -> str:
+    """What to do where nodes want to know who asks."""
+    if "UNAUTHENTICATED" not in message:
+        return ""
+    if access is None:
+        return "; give what their operator gave you by --access FILE"
+    return f"; they do not know, or no longer, what {access} holds"
 
 
 def exit_code_of_client(error: ClientError) -> ExitCode:
@@ -142,7 +168,7 @@ def propose(
     """
     target = read_instance(instance)
     data = read_value(value, file)
-    asking = Asking(cluster, access, timeout, proposer_key)
+    asking = Asking(cluster, access, timeout, proposer_key, instance=target)
     decision = asking.run(lambda client: client.propose(target.topic, target.height, data))
     _print_decision(decision, out, as_json=json, own=decision.own)
 
@@ -233,16 +259,18 @@ def watch(
 
     async def follow(client: Client) -> None:
         seen = 0
-        async for decision in client.watch(start.topic, start.height, node=node):
-            verified = verified_of(decision)
-            if json:
-                print_json(decision_record(verified))
-            else:
-                sys.stdout.write("  ".join(_row(verified)[:2]) + "\n")
-                sys.stdout.flush()
-            seen += 1
-            if seen == count:
-                return
+        async with _saying_why_it_is_quiet(client, start, node) as quiet:
+            async for decision in client.watch(start.topic, start.height, node=node):
+                quiet.cancel()
+                verified = verified_of(decision)
+                if json:
+                    print_json(decision_record(verified))
+                else:
+                    sys.stdout.write("  ".join(_row(verified)[:2]) + "\n")
+                    sys.stdout.flush()
+                seen += 1
+                if seen == count:
+                    return
 
     Asking(cluster, access, node=node).run(follow)
 
@@ -288,16 +316,47 @@ def status(
         _print_status(records)
         print_facts(topic_facts(loaded))
     if not answered:
-        raise CommandError(
-            "no node answers: do they run (`qbft node NODE_FILE`), and is this their cluster file?",
-            ExitCode.UNAVAILABLE,
-        )
+        told = " ".join(record["why"] for record in records)
+        fix = access_fix(told, access) or f": {DO_THEY_RUN}"
+        raise CommandError(f"no node answers{fix}", ExitCode.UNAVAILABLE)
     if not reachable:
         raise CommandError(
             f"{reaching} of {len(records)} nodes reach a quorum; "
             f"{loaded.roster.faulty + 1} have to say so",
             ExitCode.NEGATIVE,
         )
+
+
+@asynccontextmanager
+async def _saying_why_it_is_quiet(
+    client: Client, start: InstanceId, node: int | None
+) -> AsyncGenerator[asyncio.Task[None]]:
+    """Beside a watch that has given nothing yet: a task that says once what it waits for."""
+    task = asyncio.create_task(_say_why_it_is_quiet(client, start, node))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _say_why_it_is_quiet(client: Client, start: InstanceId, node: int | None) -> None:
+    """Heights come without gaps, so that a topic that begins higher up gives nothing for ever."""
+    from qbft.client import ClientError
+
+    await asyncio.sleep(QUIET_SECONDS)
+    why = "nothing is decided from there on"
+    try:
+        async for decision in client.list_decisions(start.topic, start.height, node=node):
+            first = cast("InstanceId", decision.instance)
+            if first == start:
+                return
+            why = f"the first height that is decided is {first.height} (--from {first.height})"
+            break
+    except ClientError as error:
+        why = one_line(str(error))
+    sys.stderr.write(f"qbft: waiting for {start}: {why}\n")
+    sys.stderr.flush()
 
 
 # --- what they print ------------------------------------------------------------------------------
@@ -380,13 +439,15 @@ def _status_record(node: int, address: str, account: NodeStatus | ClientError) -
 def _print_status(records: list[dict[str, Any]]) -> None:
     from rich.table import Table as RichTable
 
+    from qbft.client.errors import without_node
+
     table = RichTable(
         "node", "address", "answers", "votes", "quorum", "open", "decisions", "peers", "version"
     )
     for record in records:
         node = [str(record["validator"]), record["address"]]
         if not record["answers"]:
-            table.add_row(*node, f"no: {record['why']}")
+            table.add_row(*node, f"no: {without_node(record['validator'], record['why'])}")
             continue
         connected = sum(peer["connected"] for peer in record["peers"])
         table.add_row(

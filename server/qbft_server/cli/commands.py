@@ -57,7 +57,10 @@ def _print_version(asked: bool) -> None:
 def _root(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """A Byzantine-fault-tolerant decision service: run nodes, propose, read, check certificates."""
@@ -109,9 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _end("interrupted", code)
         return code if isinstance(code, int) else ExitCode.OK
     except typer.TyperException as error:
-        return _end(error.format_message(), error.exit_code)
-    except SystemExit:  # typer's way out where whoever read our output has left
-        return ExitCode.FAILED
+        return _end(f"{error.format_message()}{_help_of(error)}", error.exit_code)
+    except SystemExit as end:  # typer's way out: of completion, or whoever read our output has left
+        return ExitCode.FAILED if end.code else ExitCode.OK
     except BrokenPipeError:  # the same, seen by us: nothing to tell them
         _drop_output()
         return ExitCode.FAILED
@@ -129,6 +132,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception:  # noqa: BLE001 - a bug: told in full, and never mistaken for an answer
         traceback.print_exc()
         return ExitCode.FAILED
+
+
+def _help_of(error: typer.TyperException) -> str:
+    """Where to read how the command is used, for one who has used it wrongly."""
+    context = getattr(error, "ctx", None)
+    return "" if context is None else f" See `{context.command_path} --help`."
 
 
 def _drop_output() -> None:

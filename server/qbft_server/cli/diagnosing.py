@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from qbft_server.cli.asking import Asking
+from qbft_server.cli.asking import Asking, access_fix
 from qbft_server.cli.exits import CommandError, ExitCode, one_line
 from qbft_server.cli.options import (
     AccessOption,
@@ -21,6 +21,20 @@ from qbft_server.cli.output import console, print_json
 
 if TYPE_CHECKING:
     from qbft.diagnosis import Diagnosis, NodeRow
+
+
+_HEADINGS = (
+    "node",
+    "state",
+    "round",
+    "leads",
+    "cast",
+    "lacks",
+    "links down",
+    "refused",
+    "limits",
+    "timer",
+)
 
 
 def why(
@@ -47,7 +61,10 @@ def why(
     first = found.findings[0].cause
     if all(row.why_silent for row in found.rows):
         code = ExitCode.UNAVAILABLE if first is Cause.NO_ANSWER else ExitCode.REFUSED
-        raise CommandError("; ".join(row.why_silent for row in found.rows), code)
+        from qbft.client.errors import same_together
+
+        told = same_together({row.node: row.why_silent for row in found.rows})
+        raise CommandError(f"{told}{access_fix(told, access)}", code)
     if first not in (Cause.DECIDED, Cause.NOTHING):
         raise typer.Exit(ExitCode.NEGATIVE)
 
@@ -59,26 +76,20 @@ def _print_diagnosis(found: Diagnosis) -> None:
     for finding in found.findings[1:]:
         sys.stdout.write(f"Also: {one_line(finding.text)}.\n")
     sys.stdout.flush()
-    table = RichTable(
-        "node",
-        "state",
-        "round",
-        "leads",
-        "cast",
-        "lacks",
-        "links down",
-        "refused",
-        "limits",
-        "timer",
-    )
-    for row in found.rows:
-        table.add_row(*_cells(row))
+    rows = [_cells(row) for row in found.rows]
+    # What there is nothing of in any row would only make the others narrow.
+    used = [n for n in range(len(_HEADINGS)) if any(len(row) > n and row[n] for row in rows)]
+    table = RichTable(*(_HEADINGS[n] for n in used))
+    for row in rows:
+        table.add_row(*(row[n] for n in used if n < len(row)))
     console().print(table)
 
 
 def _cells(row: NodeRow) -> tuple[str, ...]:
     if row.why_silent:
-        return (str(row.node), f"no answer: {one_line(row.why_silent)}")
+        from qbft.client.errors import without_node
+
+        return (str(row.node), f"no answer: {one_line(without_node(row.node, row.why_silent))}")
     return (
         str(row.node),
         row.state if row.voting else f"{row.state}, does not vote",

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from qbft_server.cli.exits import CommandError, ExitCode, one_line
-from qbft_server.cli.options import JsonOption
+from qbft_server.cli.options import JsonOption, NodeFileArgument
 from qbft_server.cli.output import console, print_json
 
 if TYPE_CHECKING:
@@ -18,9 +15,7 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    config: Annotated[
-        Path, typer.Argument(envvar="QBFT_CONFIG", help="The node's file (node.toml).")
-    ],
+    config: NodeFileArgument,
     json: JsonOption = False,
 ) -> None:
     """Check a node's keys, disk, ports, limits, clock and peers, and say what to fix.

@@ -8,12 +8,8 @@ from typing import Annotated
 
 import typer
 
-from qbft_server.cli.options import JsonOption, read_instance
+from qbft_server.cli.options import JsonOption, NodeFileArgument, read_instance
 from qbft_server.cli.output import print_facts, print_json
-
-NodeFileArgument = Annotated[
-    Path, typer.Argument(envvar="QBFT_CONFIG", help="The node's file (node.toml).")
-]
 
 
 def backup(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qbft_server.cli.exits import CommandError, ExitCode, one_line
-from qbft_server.cli.options import ClusterOption, JsonOption, read_file
+from qbft_server.cli.options import ClusterOption, JsonOption, NodeFileArgument, read_file
 from qbft_server.cli.output import (
     batch_entry_record,
     decision_facts,
@@ -25,6 +25,7 @@ from qbft_server.cli.output import (
 if TYPE_CHECKING:
     from qbft.cluster import Cluster
 
+LOOPBACK = "127.0.0.1"
 TOKEN_BYTES = 32
 CERTIFICATE_BYTES_MAX = 66 << 20
 """A value of the most that any node can be configured for, and its certificate."""
@@ -51,8 +52,11 @@ def init(
         bool, typer.Option("--open", help="Guard none: anyone may propose for any topic.")
     ] = False,
     ordered: Annotated[
-        str | None,
-        typer.Option(metavar="PREFIX", help="Topics that are appended to (`qbft append`)."),
+        list[str] | None,
+        typer.Option(
+            metavar="PREFIX",
+            help="Topics that are appended to (`qbft append`); may be given several times.",
+        ),
     ] = None,
     replace: Annotated[
         bool,
@@ -81,10 +85,10 @@ def init(
         name=name,
         epoch=epoch,
         faults=faults,
-        hosts=host or ("127.0.0.1",),
+        hosts=host or (LOOPBACK,),
         base_port=base_port,
         guarded=None if open_ else guarded,
-        ordered=ordered,
+        ordered=ordered or (),
     )
     proposer_key = None if open_ else str(directory / PROPOSER_KEY_FILE)
     configs = [str(directory / f"node-{index}" / NODE_FILE) for index in range(nodes)]
@@ -98,7 +102,7 @@ def init(
                 "faulty": roster.faulty,
                 "node_files": configs,
                 "guarded": None if open_ else guarded,
-                "ordered": ordered,
+                "ordered": ordered or [],
                 "proposer_key": proposer_key,
             }
         )
@@ -106,9 +110,9 @@ def init(
     facts = {
         "cluster file": f"{directory / CLUSTER_FILE}  (no secret; for nodes and clients)",
         "cluster id": roster.cluster_id.hex(),
-        "survives": f"{roster.faulty} faulty of {nodes} nodes",
+        "survives": f"{roster.faulty} faulty of {nodes} nodes{_better(nodes)}",
         **topic_facts(cluster),
-        "start a node": f"qbft node {configs[0]}",
+        **_start_facts(directory, nodes, host or [LOOPBACK], base_port),
     }
     if proposer_key is not None:
         facts["private key"] = f"{proposer_key}  (of the proposer of {guarded}*)"
@@ -117,6 +121,27 @@ def init(
             f"-c {directory / CLUSTER_FILE}"
         )
     print_facts(facts)
+
+
+def _better(nodes: int) -> str:
+    """What to take instead of a number of nodes of which one or two are there for nothing."""
+    spare = (nodes - 1) % 3
+    if not spare:
+        return ""
+    return f"; {nodes - spare} survive as many, {nodes - spare + 3} one more"
+
+
+def _start_facts(
+    directory: Path, nodes: int, hosts: list[str], base_port: int
+) -> dict[str, object]:
+    """How to start the nodes, all of them where they are all here, and where to look at them."""
+    if set(hosts) != {LOOPBACK}:
+        return {"start a node": f"qbft node {directory / 'node-0' / 'node.toml'}"}
+    indices = " ".join(map(str, range(nodes))) if nodes <= 10 else f"$(seq 0 {nodes - 1})"
+    return {
+        "start the nodes": f"for i in {indices}; do qbft node {directory}/node-$i/node.toml & done",
+        "dashboard": f"http://{LOOPBACK}:{base_port + 2}/  (of node 0; each node has its own)",
+    }
 
 
 def _replace(node_file: Path, *, as_json: bool) -> None:
@@ -152,11 +177,16 @@ def keygen(
     try:
         write_vote_key(file, key)
     except OSError as error:
-        raise CommandError(f"{file}: cannot make it: {error.strerror}", ExitCode.USAGE) from error
+        raise _not_made(file, error) from error
     if json:
         print_json({"key_file": str(file), "public": key.public.hex()})
     else:
         print_facts({"key file": file, "public": key.public.hex()})
+
+
+def _not_made(file: Path, error: OSError) -> CommandError:
+    fix = "; keys are never overwritten: name a new file" if file.exists() else ""
+    return CommandError(f"{file}: cannot make it: {error.strerror}{fix}", ExitCode.USAGE)
 
 
 def token(
@@ -176,7 +206,7 @@ def token(
     try:
         write_private_file(file, f'token = "{made}"\n'.encode())
     except OSError as error:
-        raise CommandError(f"{file}: cannot make it: {error.strerror}", ExitCode.USAGE) from error
+        raise _not_made(file, error) from error
     digest = sha256(made.encode()).hexdigest()
     if json:
         print_json({"access_file": str(file), "token_sha256": digest})
@@ -185,9 +215,7 @@ def token(
 
 
 def node(
-    config: Annotated[
-        Path, typer.Argument(envvar="QBFT_CONFIG", help="The node's file (node.toml).")
-    ],
+    config: NodeFileArgument,
     json: JsonOption = False,
 ) -> None:
     """Run a node until SIGTERM or Ctrl-C; --json makes its log lines JSON.

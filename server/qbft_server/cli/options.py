@@ -37,7 +37,7 @@ NodeOption = Annotated[
     int | None, typer.Option("--node", min=0, help="Ask this node alone, by its index.")
 ]
 FromOption = Annotated[int, typer.Option("--from", min=0, help="The height to begin at.")]
-ValueArgument = Annotated[str | None, typer.Argument(help="The value, as text.")]
+ValueArgument = Annotated[str | None, typer.Argument(metavar="VALUE", help="The value, as text.")]
 ValueFileOption = Annotated[
     Path | None,
     typer.Option("--file", "-f", help="The value is this file's bytes; - reads standard input."),
@@ -49,6 +49,10 @@ ProposerKeyOption = Annotated[
         "--proposer-key",
         help="Sign as the proposer with this key, as guarded topics demand (`qbft keygen`).",
     ),
+]
+NodeFileArgument = Annotated[
+    Path,
+    typer.Argument(metavar="NODE_FILE", envvar="QBFT_CONFIG", help="The node's file (node.toml)."),
 ]
 InstanceArgument = Annotated[str, typer.Argument(metavar="TOPIC/HEIGHT")]
 TopicArgument = Annotated[str, typer.Argument(metavar="TOPIC")]

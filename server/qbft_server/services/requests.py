@@ -43,6 +43,8 @@ def check_ordered(cluster: Cluster, topic: str, *, appends: bool) -> None:
     if cluster.policy(topic).ordered == appends:
         return
     what = (
-        "this topic is not ordered; use Propose" if appends else "this topic is ordered; use Append"
+        "this topic is not ordered, by the cluster file; use Propose"
+        if appends
+        else "this topic is ordered, by the cluster file; use Append"
     )
     raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, what)
