@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable
 
+from qbft.sim.garbage import rare_collections
 from qbft.sim.plan import Ask, Crash, Partition, Plan, Weather
 from qbft.sim.swarm import draw
 from qbft.sim.world import World
@@ -51,8 +52,9 @@ def swarm(seed: int) -> Plan:
     return draw(seed, 4)
 
 
+@rare_collections()
 def measure(plan_of: Callable[[int], Plan], seconds: float) -> dict[str, float]:
-    """Play seeds for so long."""
+    """Play seeds for so long, as the swarm does."""
     runs, instances, events = 0, 0, 0
     began = time.process_time()
     while time.process_time() - began < seconds:

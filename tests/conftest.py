@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Generator, Mapping
 from unittest.mock import patch
 
@@ -15,6 +16,12 @@ from qbft.sim.clock import VirtualClockLoop
 settings.register_profile("qbft", derandomize=True, deadline=None)
 settings.load_profile("qbft")
 """The same examples each time, on a machine of any speed."""
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every walk of the garbage collector."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_asyncio_loop_factories(

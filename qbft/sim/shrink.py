@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
+from qbft.sim.garbage import rare_collections
 from qbft.sim.plan import Crash, LateStart, Plan, Weather
 from qbft.sim.world import World
 
@@ -32,6 +33,7 @@ def same_failure(plan: Plan) -> Fails:
     return fails
 
 
+@rare_collections()
 def shrunk(plan: Plan, fails: Fails | None = None, runs_max: int = 2_000) -> Plan:
     """Give the smallest plan found that fails as this one does, within so many runs."""
     fails = fails or same_failure(plan)

@@ -13,6 +13,7 @@ from random import Random
 
 from qbft.core import max_faulty
 from qbft.sim.byzantine import BEHAVIOURS, TWINS
+from qbft.sim.garbage import rare_collections
 from qbft.sim.oracle import Violation
 from qbft.sim.plan import (
     TIMER_KINDS,
@@ -269,6 +270,7 @@ def run_seed(seed: int, nodes: int | None = None) -> Tally:
     return tally
 
 
+@rare_collections()
 def run_seeds(seeds: Iterable[int], nodes: int | None = None) -> Tally:
     """Run the plans of some seeds, one after the other."""
     tally = Tally()

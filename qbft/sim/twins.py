@@ -32,6 +32,7 @@ from qbft.core import (
 )
 from qbft.crypto.certificate import canonical_certificate
 from qbft.decision import Decision
+from qbft.sim.garbage import rare_collections
 from qbft.sim.oracle import Oracle, Violation
 
 NODES = 4
@@ -67,6 +68,7 @@ class TwinsTally:
         self.violations.update(other.violations)
 
 
+@rare_collections()
 def run_all(numbers: Iterable[int], definition: Definition | None = None) -> TwinsTally:
     """Play the runs of these numbers, from 0 up to `RUNS`."""
     tally = TwinsTally()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import isnan, nan, sqrt
 from statistics import fmean, stdev
 
+from qbft.sim.garbage import rare_collections
 from qbft.sim.matrix.running import END_MS, Outcome, run
 from qbft.sim.matrix.settings import TIMERS, Setting, all_settings
 
@@ -26,6 +27,7 @@ class Batch:
     end_ms: int = END_MS
 
 
+@rare_collections()
 def run_batch(batch: Batch) -> list[Outcome | None]:
     """The outcomes of a batch, in order of the runs' numbers."""
     numbers = range(batch.first, batch.first + batch.count)
