@@ -62,7 +62,7 @@ from qbft.crypto.keys import VoteKey
 from qbft.crypto.proposal import sign_proposal
 from qbft.crypto.roster import service_leader
 from qbft.decision import Decision
-from qbft.diagnosis import Diagnosis, NodeAccount, diagnose
+from qbft.diagnosis import Diagnosis, NodeAccount, deciders, diagnose
 from qbft.errors import QbftError
 from qbft.ordered import Appended, LogEntry, Position, Window
 from qbft.replay.capture import own_record
@@ -588,8 +588,8 @@ class Client:
     ) -> Diagnosis:
         """Ask every node how it stands in an instance, and say why it is not decided.
 
-        `known` are accounts of nodes that need not be asked. Nothing of it is proven: a faulty node
-        may say what it likes.
+        `known` are accounts of nodes that need not be asked. A faulty node may say what it likes,
+        but that it is decided: that is believed of F+1, or of a certificate.
         """
         nodes = self._roster.nodes
         told: dict[int, NodeAccount | str] = dict(known or {})
@@ -605,7 +605,18 @@ class Client:
                 told[link.node] = str(failure)
 
         await asyncio.gather(*(ask(link) for link in self._links if link.node not in told))
-        return diagnose(instance, told, nodes, unwilling)
+        is_proven = await self._has_proof(instance, deciders(told), timeout)
+        return diagnose(instance, told, nodes, unwilling, is_proven=is_proven)
+
+    async def _has_proof(self, instance: InstanceId, nodes: Sequence[int], timeout: float) -> bool:
+        """Whether one of F nodes that say that an instance is decided shows it; more need not."""
+        for node in nodes if len(nodes) <= self._roster.faulty else ():
+            try:
+                self._read(node, instance, await self._links[node].get(instance, timeout))
+            except ClientError:
+                continue
+            return True
+        return False
 
     async def capture(
         self, instance: InstanceId, timeout: float = STATUS_SECONDS, *, node: int | None = None

@@ -5,7 +5,7 @@ decision, `findings` the words for it.
 """
 
 from qbft.diagnosis.account import InstanceAccount, InstanceState, NodeAccount, PeerAccount
-from qbft.diagnosis.diagnose import Diagnosis, diagnose
+from qbft.diagnosis.diagnose import Diagnosis, deciders, diagnose
 from qbft.diagnosis.findings import Cause, Finding
 from qbft.diagnosis.table import NodeRow, waits_for
 
@@ -18,6 +18,7 @@ __all__ = [
     "NodeAccount",
     "NodeRow",
     "PeerAccount",
+    "deciders",
     "diagnose",
     "waits_for",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from qbft.core import InstanceId
-from qbft.diagnosis.account import NodeAccount
+from qbft.diagnosis.account import InstanceState, NodeAccount
 from qbft.diagnosis.findings import FINAL, FINDERS, IN_PASSING, Cause, Finding
 from qbft.diagnosis.situation import Situation
 from qbft.diagnosis.table import NodeRow, rows_of
@@ -38,21 +38,30 @@ class Diagnosis:
         }
 
 
+def deciders(told: Mapping[int, NodeAccount | str]) -> tuple[int, ...]:
+    """The nodes that say that they have the instance's decision, so that they can show it."""
+    accounts = {node: each for node, each in told.items() if isinstance(each, NodeAccount)}
+    return tuple(n for n in sorted(accounts) if accounts[n].about.state is InstanceState.DECIDED)
+
+
 def diagnose(
     instance: InstanceId,
     told: Mapping[int, NodeAccount | str],
     nodes: int,
     unwilling: Mapping[int, str] | None = None,
+    *,
+    is_proven: bool = False,
 ) -> Diagnosis:
     """Say why an instance of a cluster of so many nodes is stuck.
 
     `told` are the accounts of the nodes that answered, and why others did not; `unwilling` says why
-    nodes answered that they will not tell. It believes what it is told: up to F accounts may be
-    false (SECURITY.md).
+    nodes answered that they will not tell. `is_proven`: a certificate shows that it is decided, as
+    the word of F nodes does not. All else is believed: up to F accounts may be false
+    (SECURITY.md).
     """
     accounts = {node: each for node, each in told.items() if isinstance(each, NodeAccount)}
     silent = {node: each for node, each in told.items() if isinstance(each, str)}
-    situation = Situation(accounts, silent, nodes)
+    situation = Situation(accounts, silent, nodes, is_proven=is_proven)
     findings = [found for finder in FINDERS if (found := finder(situation)) is not None]
     if not findings or findings[0].cause in IN_PASSING:
         findings.insert(0, Finding(Cause.NOTHING, (), _under_way(situation)))

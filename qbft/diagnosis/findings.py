@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from qbft.core import MessageType, max_faulty
+from qbft.core import MessageType
 from qbft.diagnosis.account import InstanceState, Validators
 from qbft.diagnosis.situation import Situation
 from qbft.diagnosis.words import kind_text, nodes_text, verb
@@ -37,6 +37,7 @@ class Cause(StrEnum):
     NODE_OUT = "node_out"
     LINK_DOWN = "link_down"
     UNTOLD = "untold"
+    SAID_DECIDED = "said_decided"
     NOTHING = "nothing"
 
 
@@ -55,14 +56,12 @@ Finder = Callable[[Situation], Finding | None]
 def decided(situation: Situation) -> Finding | None:
     """It is decided at least at one node; the others learn it by themselves once they are linked.
 
-    The word of F nodes is told as such: whoever doubts it reads the decision and its certificate.
+    F nodes may say so of what is not: then only a certificate proves it (`said_decided`).
     """
     done = situation.done
-    if not done:
+    if not done or not situation.is_decided:
         return None
     text = f"it is decided, in round {min(situation.about(node).round for node in done)}"
-    if len(done) <= max_faulty(situation.nodes):
-        text = f"{nodes_text(done)} {verb(done, 'says', 'say')} that {text}"
     bare = [n for n in done if situation.about(n).state is InstanceState.BARE]
     if bare:
         text += f"; {nodes_text(bare)} {verb(bare, 'lacks', 'lack')} the bytes of the value"
@@ -294,6 +293,18 @@ def untold(situation: Situation) -> Finding | None:
     return Finding(Cause.UNTOLD, nodes, text)
 
 
+def said_decided(situation: Situation) -> Finding | None:
+    """No more than F nodes say that it is decided, and none of them has proven it."""
+    done = situation.done
+    if not done or situation.is_decided:
+        return None
+    text = (
+        f"{nodes_text(done)} {verb(done, 'says', 'say')} that it is decided, "
+        f"and {verb(done, 'has', 'have')} shown no certificate"
+    )
+    return Finding(Cause.SAID_DECIDED, done, text)
+
+
 def link_down(situation: Situation) -> Finding | None:
     """Links are down, though not so many that the others could not do without."""
     cut = situation.cut()
@@ -306,7 +317,7 @@ def link_down(situation: Situation) -> Finding | None:
 FINAL = (Cause.NO_ANSWER, Cause.DECIDED, Cause.DELETED, Cause.NOT_PROPOSED)
 """Where these are found, no vote is to be looked for."""
 
-IN_PASSING = (Cause.NODE_OUT, Cause.LINK_DOWN, Cause.UNTOLD)
+IN_PASSING = (Cause.NODE_OUT, Cause.LINK_DOWN, Cause.UNTOLD, Cause.SAID_DECIDED)
 """These keep nothing from its decision, and are told all the same."""
 
 FINDERS: tuple[Finder, ...] = (
@@ -328,6 +339,7 @@ FINDERS: tuple[Finder, ...] = (
     node_out,
     link_down,
     untold,
+    said_decided,
 )
 
 

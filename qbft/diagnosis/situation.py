@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qbft.core import MessageType, quorum
+from qbft.core import MessageType, max_faulty, quorum
 from qbft.diagnosis.account import InstanceAccount, InstanceState, NodeAccount, Validators
 
 _OUT = (InstanceState.QUARANTINED, InstanceState.LET_GO, InstanceState.BELOW_MARK)
@@ -31,11 +31,17 @@ class Situation:
 
     `accounts` are of those that answered, `silent` says why others did not; all others are
     `untold`: they are there, for all that is known. `round` is the one in which most of those that
-    vote are, the highest of several; 0 where none has it open.
+    vote are, the highest of several; 0 where none has it open. `is_decided`: some honest node says
+    so, or there is a certificate.
     """
 
     def __init__(
-        self, accounts: Mapping[int, NodeAccount], silent: Mapping[int, str], nodes: int
+        self,
+        accounts: Mapping[int, NodeAccount],
+        silent: Mapping[int, str],
+        nodes: int,
+        *,
+        is_proven: bool = False,
     ) -> None:
         self.accounts = dict(sorted(accounts.items()))
         self.silent = dict(sorted(silent.items()))
@@ -43,6 +49,7 @@ class Situation:
         self.nodes = nodes
         self.quorum = quorum(nodes)
         self.done = self._in(*_DONE)
+        self.is_decided = is_proven or len(self.done) > max_faulty(nodes)
         self.voters = tuple(
             node
             for node, account in self.accounts.items()
@@ -118,8 +125,10 @@ class Situation:
             return "has cast it, its link is down"
         if source in about.dropped_of:
             return "has cast it, there was no room for its messages"
-        if source in (*about.awaits_bytes_of, *about.awaits_check_of):
+        if source in about.awaits_bytes_of:
             return "has cast it, it waits for its value"
+        if source in about.awaits_check_of:
+            return "has cast it, its value is being checked"
         if self.accounts[node].rejects_of(source):
             return "has cast it, and messages of it were refused"
         return "has cast it, it is on its way or lost"

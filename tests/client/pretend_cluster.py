@@ -25,7 +25,9 @@ from qbft.crypto.proposal import value_digest
 from qbft.crypto.roster import Roster, service_leader
 from qbft.crypto.signing import BatchSigner
 from qbft.decision import Decision
+from qbft.diagnosis import InstanceAccount, InstanceState, NodeAccount
 from qbft.wire import decision_to_pb
+from qbft.wire.accounts import account_to_pb
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft.wire.v1 import messages_pb2
 from qbft.wire.v1.decision_pb2_grpc import (
@@ -71,6 +73,7 @@ class PretendNode(DecisionServiceServicer):
         self.watched: Callable[[InstanceId], AsyncIterator[messages_pb2.Decision]] = self._forever
         self.pages: list[pb.ListDecisionsReply] = []
         self.evidence: list[pb.ListEvidenceReply] | None = []
+        self.state = InstanceState.UNKNOWN
         self.all: Callable[[bytes], AsyncIterator[pb.WatchAllReply]] | None = None
 
     async def _tell(
@@ -160,6 +163,13 @@ class PretendNode(DecisionServiceServicer):
         heard = pb.PeerStatus(validator=1, connected=True, last_heard_ms=3)
         peers = [heard, pb.PeerStatus(validator=2)]
         return pb.GetStatusReply(node_name="n", validator=self.index, peers=peers)
+
+    async def InspectInstance(  # noqa: N802
+        self, request: pb.InspectInstanceRequest, context: Context
+    ) -> pb.InspectInstanceReply:
+        """Say that the instance stands here as `state` says."""
+        about = InstanceAccount(_instance(request.instance), self.state, round=1)
+        return account_to_pb(NodeAccount(self.index, voting=True, about=about))
 
     async def ListEvidence(  # noqa: N802
         self, request: pb.ListEvidenceRequest, context: Context

@@ -94,14 +94,14 @@ class Four:
         assert read == account
         return read
 
-    def why(self, which: InstanceId | None = None) -> Diagnosis:
-        """Ask all that run."""
+    def why(self, which: InstanceId | None = None, *, is_proven: bool = False) -> Diagnosis:
+        """Ask all that run; `is_proven`: there is a certificate."""
         where = which or instance()
         told: dict[int, NodeAccount | str] = {
             rig.index: self.account(rig, where) for rig in self.up
         }
         told.update({node: f"node {node}: no connection" for node in self.down})
-        return diagnose(where, told, 4)
+        return diagnose(where, told, 4, is_proven=is_proven)
 
 
 async def test_two_nodes_down_are_named() -> None:
@@ -308,12 +308,16 @@ async def test_nodes_in_different_rounds_are_named() -> None:
 
 
 async def test_what_is_decided_is_said_so_and_who_has_not_learnt_it() -> None:
-    """A word of F nodes is told as a word; of more, as a fact."""
+    """The word of F+1 nodes is a fact, and so is a certificate; one's mere word is told as such."""
     four = Four()
     four.rigs[2].receive(1, certificates=(certificate(V),), proposals=(V,))
     found = four.why()
-    assert found.is_decided
-    assert found.sentence.startswith("t/0: node 2 says that it is decided, in round 1;")
+    assert not found.is_decided
+    assert found.sentence.startswith("t/0 is undecided: ")
+    assert (Cause.SAID_DECIDED, (2,)) in [(each.cause, each.nodes) for each in found.findings]
+    proven = four.why(is_proven=True)
+    assert proven.is_decided
+    assert proven.sentence.startswith("t/0: it is decided, in round 1; nodes 0, 1 and 3 have not")
     four.rigs[1].receive(0, certificates=(certificate(V),))
     found = four.why()
     assert found.sentence == (
