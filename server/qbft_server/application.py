@@ -21,6 +21,8 @@ from qbft.client.pinned import DIALLING
 from qbft.core import InstanceId
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
+from qbft.replica.narrow import as_instance
+from qbft.replica.telling import tell_decisions
 from qbft.wire.build import fill_instance
 from qbft.wire.decisions import fill_decision
 from qbft.wire.parse import proposal_of
@@ -36,7 +38,6 @@ CURSOR_FILE = "application.json"
 CURSOR_SECONDS = 0.5
 """How often the place is kept; after a crash so much is told again."""
 
-PAGE_DECISIONS = 256
 TELL_SECONDS = 30.0
 """How long the program may take over one decision before it is told again."""
 
@@ -44,7 +45,7 @@ RETRY_SECONDS_MAX = 5.0
 
 
 class RemoteApplication:
-    """`Application` and `ValueSource` of `qbft.replica.protocols`, by a program at an address."""
+    """A program at an address as `Application`, `ValueSource` and `DecisionListener`."""
 
     def __init__(
         self, settings: ApplicationSettings, channel: aio.Channel, value_bytes_max: int
@@ -94,24 +95,15 @@ class RemoteApplication:
         if not self._settings.decided:
             return
         cursor = Cursor(directory / CURSOR_FILE, store.store_id)
-        position = min(await cursor.read(), store.end)
         try:
-            while True:
-                end = await store.wait_for_decisions(position)
-                page = store.feed(position, PAGE_DECISIONS)
-                for at, instance in page:
-                    decision = store.get(instance)
-                    if decision is not None and self.concerns(instance.topic):
-                        await self._tell(decision, at)
-                    position = at
-                    await cursor.keep_sometimes(position)
-                if not page:
-                    position = end  # retention has deleted the rest
+            await tell_decisions(store, self, after=await cursor.read(), note=cursor.note)
         finally:
-            cursor.keep(position)
+            cursor.keep()
 
-    async def _tell(self, decision: Decision, position: int) -> None:
-        """Until it acknowledges: the next decision comes after this one."""
+    async def decided(self, decision: Decision, position: int) -> None:
+        """Tell of a decision of its topics until it acknowledges: the next comes after this one."""
+        if not self.concerns(as_instance(decision.instance).topic):
+            return
         request = pb.DecidedRequest(position=position)
         fill_decision(request.decision, decision)
         async for attempt in AsyncRetrying(
@@ -131,7 +123,7 @@ class Cursor:
     def __init__(self, path: Path, store_id: bytes) -> None:
         self._path = path
         self._store = store_id.hex()
-        self._kept = 0
+        self._position = self._kept = 0
         self._next_s = 0.0
 
     async def read(self) -> int:
@@ -139,19 +131,21 @@ class Cursor:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             said = json.loads(self._path.read_text())
             if said["store"] == self._store:
-                self._kept = max(0, int(said["position"]))
+                self._position = self._kept = max(0, int(said["position"]))
         return self._kept
 
-    async def keep_sometimes(self, position: int) -> None:
-        """Keep the position if the last time is a while ago."""
+    async def note(self, position: int) -> None:
+        """Take a position that was dealt with; keep it if the last time is a while ago."""
+        self._position = position
         if time.monotonic() < self._next_s:
             return
         self._next_s = time.monotonic() + CURSOR_SECONDS
-        if await in_thread(lambda: self.keep(position)):
+        if await in_thread(self.keep):
             raise asyncio.CancelledError
 
-    def keep(self, position: int) -> None:
-        """Keep the position; where the disk refuses, more is told again after a restart."""
+    def keep(self) -> None:
+        """Keep the last position; where the disk refuses, more is told again after a restart."""
+        position = self._position
         if position == self._kept:
             return
         temporary = self._path.with_suffix(".new")

@@ -140,7 +140,7 @@ async def test_what_retention_has_left_is_told_page_by_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Deleted positions are gaps in the order, and hide nothing that is kept beside them."""
-    monkeypatch.setattr("qbft_server.application.PAGE_DECISIONS", 2)
+    monkeypatch.setattr("qbft.replica.telling.PAGE_DECISIONS", 2)
     data, program = tmp_path / "data", Program()
     retention = Retention([RetentionRule("prices/", 2, None)])
     async with store_with(data, []) as store, beside(program, tmp_path) as remote:
