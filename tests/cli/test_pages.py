@@ -15,10 +15,10 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    "script", ["cli_page", "config_page", "metrics_page", "bounds_table", "pictures"]
+    "script", ["cli_page", "config_page", "metrics_page", "proto_page", "bounds_table", "pictures"]
 )
 def test_the_page_is_fresh(script: str) -> None:
-    """docs/CLI.md, CONFIG.md, METRICS.md, bounds in SECURITY.md, pictures of HOW.md."""
+    """docs/CLI.md, CONFIG.md, METRICS.md, PROTO.md, bounds in SECURITY.md, pictures of HOW.md."""
     command = [sys.executable, str(ROOT / "docs" / f"{script}.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -129,13 +129,15 @@ class DecisionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetNextHeight(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Where an entry that is signed now would stand: what a client asks 2f+1 nodes before it appends.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDecision(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """What this node knows of one instance: decided, undecided, never heard of, or kept no more.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -162,7 +164,8 @@ class DecisionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStatus(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """How this node is: whether it votes, whom it hears, what it holds.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
