@@ -18,6 +18,7 @@ _NUMBER = Struct(">IQ")
 hence without the detour of a list of fields."""
 _NUMBERS = Struct(">IQIQIQ")
 _NO_DIGEST = pack((b"",))
+_NOTHING_PREPARED = _NUMBER.pack(8, 0) + _NO_DIGEST
 
 
 def canonical_vote(vote: Message, cluster_id: bytes) -> bytes:
@@ -26,12 +27,14 @@ def canonical_vote(vote: Message, cluster_id: bytes) -> bytes:
     Raises:
         TypeError: the instance or a value is not one of the service.
     """
+    prepared = _NOTHING_PREPARED
+    if vote.prepared_round or vote.prepared_value is not None:
+        prepared = _NUMBER.pack(8, vote.prepared_round) + _digest(vote.prepared_value)
     return (
         _prefix(cluster_id, vote.instance)
         + _NUMBERS.pack(8, vote.type, 8, vote.source, 8, vote.round)
         + _digest(vote.value)
-        + _NUMBER.pack(8, vote.prepared_round)
-        + _digest(vote.prepared_value)
+        + prepared
     )
 
 

@@ -52,7 +52,7 @@ class Tree:
     def path(self, index: int) -> tuple[bytes, ...]:
         """The hashes beside the way from a leaf up to the root, the lowest first."""
         hashes = []
-        for level in self._levels[:-1]:
+        for level in self._levels:  # beside the root there is nothing
             beside = index ^ 1
             if beside < len(level):
                 hashes.append(level[beside])

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from weakref import ref
 
-from qbft.core import Message, Proof
+from qbft.core import Message
 from qbft.crypto import merkle
 from qbft.crypto.canonical import canonical_vote
 from qbft.crypto.encoding import number, pack
@@ -46,22 +46,30 @@ class BatchHeader:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(slots=True, weakref_slot=True)
 class VoteSignature:
     """A vote's portable signature: its batch's, with the vote's place in the tree.
 
     `way` is the path from the vote to the root, or for a moment the tree from which it can be had.
+    Nothing else of it ever changes; but it is not frozen, for one is made for each vote that comes,
+    and to make a frozen one takes three times as long.
     """
 
     header: BatchHeader
     size: int
     index: int
-    way: tuple[bytes, ...] | merkle.Tree = field(repr=False, hash=False)
+    way: tuple[bytes, ...] | merkle.Tree = field(repr=False)
 
     @property
     def path(self) -> tuple[bytes, ...]:
-        """The hashes beside the way from the vote to the root, the lowest first."""
-        return self.way.path(self.index) if isinstance(self.way, merkle.Tree) else self.way
+        """The hashes beside the way from the vote to the root, the lowest first.
+
+        Once it has been asked for, the tree is not needed any more.
+        """
+        way = self.way
+        if isinstance(way, merkle.Tree):
+            way = self.way = way.path(self.index)
+        return way
 
     @property
     def store_id(self) -> bytes:
@@ -75,7 +83,7 @@ class VoteSignature:
 
     def let_go_of_tree(self) -> None:
         """Keep the path alone."""
-        object.__setattr__(self, "way", self.path)
+        self.way = self.path
 
 
 class _NewestBatches:
@@ -92,12 +100,14 @@ class _NewestBatches:
         A vote is signed once in its life: what carries a signature keeps it.
         """
         filled = []
+        size = len(votes)
         for index, vote in enumerate(votes):
-            if isinstance(vote.proof, Proof) and vote.proof.signature is None:
-                vote.proof.signature = signature = VoteSignature(header, tree.size, index, tree)
+            proof = vote.proof
+            if proof is not None and proof.signature is None:
+                proof.signature = signature = VoteSignature(header, size, index, tree)
                 filled.append(ref(signature))
-        self._batches.append((tree.size, filled))
-        self._votes += tree.size
+        self._batches.append((size, filled))
+        self._votes += size
         while self._votes > self._votes_max:
             self._let_go_of_oldest()
 
