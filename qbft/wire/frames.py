@@ -47,6 +47,8 @@ From = TypeVar("From")
 To = TypeVar("To")
 _OwnVotes = tuple[tuple[Message, ...], BatchHeader | None]
 _NO_VOTES: _OwnVotes = ((), None)
+_Entry = tuple[pb.SignedVote, Sequence[pb.SignedVote]]
+"""A vote with what it nests: to ask a message for a field that it has not costs like one it has."""
 _NO_PROMISE = (0, 0)
 
 
@@ -217,20 +219,19 @@ class _Reader:
 
     def _read_own(self, own: peer_pb2.OwnSection, peer: int) -> Generator[None, None, _OwnVotes]:
         """Read the own-vote section: all of it or nothing."""
-        votes = own.votes
-        if not self._have_room_for(votes, self._limits.votes_max):
-            self.rejects.append(RejectReason.TOO_MANY)
+        votes = self._admitted(own.votes, self._limits.votes_max)
+        if votes is None:
             return _NO_VOTES
-        for entry in votes:
-            if entry.vote.source != peer:
-                raise Refused(RejectReason.WRONG_SENDER)
+        if any(entry.vote.source != peer for entry, _ in votes):
+            raise Refused(RejectReason.WRONG_SENDER)
         try:
             header = header_of(own.store_id, own.sequence, own.signature, len(votes))
             kept = []
-            for vote in votes:
+            for entry, nested in votes:
                 if self._is_pause_due():
                     yield
-                kept.append(self._own_vote_of(vote))
+                self.elements += len(nested)
+                kept.append(self._shaped(own_vote_of(entry, nested, 2 * self._nodes)))
         except Refused as refused:
             self.rejects.append(refused.reason)
             return _NO_VOTES
@@ -240,22 +241,20 @@ class _Reader:
         self, votes: Sequence[pb.SignedVote]
     ) -> Generator[None, None, tuple[Message, ...]]:
         count_max = self._limits.relayed_max
-        if not self._have_room_for(votes, count_max):
-            self.rejects.append(RejectReason.TOO_MANY)
-            return ()
-        return (yield from self._read_each(votes, count_max, self._relayed_vote_of))
+        entries = self._admitted(votes, count_max) or ()
+        return (yield from self._read_each(entries, count_max, self._relayed_vote_of))
 
-    def _have_room_for(self, votes: Sequence[pb.SignedVote], count_max: int) -> bool:
-        """Whether a section's votes, nested ones included, are not too many; builds nothing."""
+    def _admitted(self, votes: Sequence[pb.SignedVote], count_max: int) -> Sequence[_Entry] | None:
+        """A section's votes with what they nest; None, and counted, if all that is too many."""
         left = self._votes_left - len(votes)
-        if len(votes) > count_max or left < 0:
-            return False
-        for entry in votes:
-            left -= len(entry.justification)
-        if left < 0:
-            return False
-        self._votes_left = left
-        return True
+        if len(votes) <= count_max and left >= 0:
+            entries = [(entry, entry.justification) for entry in votes]
+            left -= sum([len(nested) for _, nested in entries])
+            if left >= 0:
+                self._votes_left = left
+                return entries
+        self.rejects.append(RejectReason.TOO_MANY)
+        return None
 
     def _read_each(
         self, items: Sequence[From], count_max: int, read: Callable[[From], To]
@@ -309,12 +308,9 @@ class _Reader:
         self.rejects.append(RejectReason.MALFORMED)
         return _NO_PROMISE
 
-    def _own_vote_of(self, message: pb.SignedVote) -> Message:
-        self.elements += len(message.justification)
-        return self._shaped(own_vote_of(message, 2 * self._nodes))
-
-    def _relayed_vote_of(self, message: pb.SignedVote) -> Message:
-        self.elements += len(message.justification)
+    def _relayed_vote_of(self, entry: _Entry) -> Message:
+        message, nested = entry
+        self.elements += len(nested)
         return self._shaped(signed_vote_of(message, 2 * self._nodes))
 
     def _shaped(self, vote: Message) -> Message:

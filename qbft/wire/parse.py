@@ -127,12 +127,13 @@ def signed_vote_of(message: pb.SignedVote, justification_max: int) -> Message:
     return vote_of(message.vote, signature_of(message.signature), justification)
 
 
-def own_vote_of(message: pb.SignedVote, justification_max: int) -> Message:
-    """Read a vote that the signature of its section proves."""
+def own_vote_of(
+    message: pb.SignedVote, nested: Sequence[pb.SignedVote], justification_max: int
+) -> Message:
+    """Read a vote that the signature of its section proves, and what it nests."""
     if message.HasField("signature"):
         raise Refused(RejectReason.BAD_SIGNATURE_SHAPE)
-    justification = nested_of(message.justification, justification_max)
-    return vote_of(message.vote, None, justification)
+    return vote_of(message.vote, None, nested_of(nested, justification_max))
 
 
 def nested_of(nested: Sequence[pb.SignedVote], count_max: int) -> tuple[Message, ...]:
