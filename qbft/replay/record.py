@@ -28,6 +28,9 @@ class TimerSet:
     deadline_ms: int
 
 
+_WITH_VOTES = frozenset({Broadcast, Unjustified, Decide})
+"""Effects that others' votes may be in: a look at the type passes by all else, on the hot path."""
+
 What = Input | Resumed | TimerSet
 """What an entry is about: an input of the engine, its resuming, or its timer."""
 
@@ -115,7 +118,7 @@ class InstanceRecord:
 
 def lean(effects: Sequence[Effect]) -> tuple[Effect, ...]:
     """Effects as they are recorded: without the votes that other entries hold already."""
-    return tuple([_lean(effect) for effect in effects])
+    return tuple([_lean(each) if type(each) in _WITH_VOTES else each for each in effects])
 
 
 def _lean(effect: Effect) -> Effect:

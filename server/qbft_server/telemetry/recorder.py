@@ -53,9 +53,6 @@ KNOWN_ONLY = frozenset({"late", "below_mark"})
 _Places = OrderedDict[InstanceId, None]
 """Instances, the oldest first. Of a plain dict the first is found by passing all that have gone."""
 
-_Happened = tuple[int, int, What, tuple[Effect, ...], str]
-"""The first fields of an `Entry`."""
-
 _Kept = tuple[int, int, int, What, tuple[Effect, ...], str, int, int]
 """Its number, the fields of an `Entry`, and its bytes: flat, for the collector of garbage has to
 walk every object that stays."""
@@ -157,7 +154,7 @@ class Recorder:
             cost_of(own.vote) + sum(cost_of(prepare) for prepare in own.prepares) for own in votes
         )
         what = Resumed(tuple(votes), input_)
-        self._keep(instance, size, (now_ms, self._validator, what, lean(effects), ""))
+        self._keep(instance, size, now_ms, self._validator, what, effects=lean(effects))
 
     def stepped(
         self,
@@ -171,14 +168,14 @@ class Recorder:
         size = cost_of(input_) if isinstance(input_, Message) else 0
         if effects:
             effects = lean(effects)
-        self._keep(instance, size, (now_ms, sender, input_, effects, ""))
+        self._keep(instance, size, now_ms, sender, input_, effects=effects)
 
     def timer_started(
         self, instance: InstanceId, round_: int, deadline_ms: int, now_ms: int
     ) -> None:
         """Keep until when a round's timer runs."""
         what = TimerSet(round_, deadline_ms)
-        self._keep(instance, 0, (now_ms, self._validator, what, (), ""))
+        self._keep(instance, 0, now_ms, self._validator, what)
 
     def put_aside(
         self, instance: InstanceId, sender: int, message: Message, why: str, now_ms: int
@@ -186,7 +183,7 @@ class Recorder:
         """Keep a message that the engine was not given, and why."""
         if why in KNOWN_ONLY and instance not in self._stories:
             return
-        self._keep(instance, cost_of(message), (now_ms, sender, message, (), why))
+        self._keep(instance, cost_of(message), now_ms, sender, message, put_aside=why)
 
     def closed(self, instance: InstanceId, now_ms: int) -> None:
         """Note that it is finished: from now on it may go."""
@@ -252,8 +249,17 @@ class Recorder:
         self._owned[owner] += size
         story.owner = owner
 
-    def _keep(self, instance: InstanceId, size: int, happened: _Happened) -> None:
-        at_ms, sender, what, effects, put_aside = happened
+    def _keep(
+        self,
+        instance: InstanceId,
+        size: int,
+        at_ms: int,
+        sender: int,
+        what: What,
+        *,
+        effects: tuple[Effect, ...] = (),
+        put_aside: str = "",
+    ) -> None:
         story = self._stories.get(instance)
         if story is None:
             story = self._story(instance, sender)
