@@ -91,13 +91,17 @@ def look_at(address: str, pictures: Path | None) -> None:
             wait = pytest.importorskip("selenium.webdriver.support.wait")
             wait.WebDriverWait(chrome, SECONDS).until(lambda _: words in text(name))
 
-        wait_for("verdict", "No quorum: nothing can be decided.")
-        wait_for("cluster", "node 3: UNAVAILABLE")
+        wait_for("verdict", "No quorum: nothing can be decided without nodes 2 and 3.")
+        wait_for("cluster", "3 down UNAVAILABLE")
+        wait_for("links", "0 · ● ✕ ✕\n1 ● · ✕ ✕\n2 ✕ ✕ · ✕\n3 ✕ ✕ ✕ ·")
         assert "prices/btc/1" in text("decided")
         assert "PREPARE of" in text("open") or "ROUND-CHANGE of" in text("open")
         chrome.execute_script("document.querySelector('#open button').click()")
         wait_for("sentence", "nodes 2 and 3 do not answer")
         assert "a second" in text("numbers")
+        heads = find("css selector", "#rows thead").text
+        assert "lacks" in heads
+        assert "refused" not in heads, "a column in which nothing stands"
         field = find("id", "instance")
         field.clear()
         field.send_keys("<img src=x>/7\n")
@@ -107,6 +111,7 @@ def look_at(address: str, pictures: Path | None) -> None:
         wait_for("rows", "does not answer")
         wait = pytest.importorskip("selenium.webdriver.support.wait")
         wait.WebDriverWait(chrome, SECONDS).until(lambda _: find("id", "diagram").is_displayed())
+        assert "diagram?instance=" in str(find("id", "alone").get_attribute("href"))
         for (width, height), scheme, name in (
             (WIDE, "light", "dashboard"),
             (WIDE, "dark", "dashboard-dark"),
@@ -136,6 +141,7 @@ async def test_the_dashboard_tells_what_is_wrong(tmp_path: Path) -> None:
             address, lambda state: all(row["answers"] for row in state["cluster"]), "all answer"
         )
         assert [row["instance"] for row in state["decided"]][-1] == "prices/btc/1"
+        assert all(0 <= row["took_ms"] and 0 <= row["ago_ms"] for row in state["decided"])
         assert all(abs(row["clock_offset_ms"]) < 5_000 for row in state["cluster"])
         assert await asyncio.to_thread(fetch, f"{address}/readyz") == (200, "ok\n")
         await cluster.kill(3)

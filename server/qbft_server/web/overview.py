@@ -178,8 +178,9 @@ class Overview:
     def _decided(self) -> list[dict[str, object]]:
         """The newest decisions in this node's order, the newest first."""
         store, recorder = self._parts.store, self._parts.recorder
-        took = {
-            each.instance: each.closed_ms - each.opened_ms
+        now = now_ms()
+        times = {
+            each.instance: (each.closed_ms - each.opened_ms, now - each.closed_ms)
             for each in (recorder.latest(RECORDED_LOOKED_AT) if recorder is not None else ())
             if each.opened_ms is not None and each.closed_ms is not None
         }
@@ -191,12 +192,14 @@ class Overview:
                 continue
             certificate = decision.certificate
             digest = certificate.value
+            took_ms, ago_ms = times.get(instance, (None, None))
             rows.append(
                 {
                     "instance": str(instance),
                     "round": certificate.round,
                     "leader": self._leader(instance, certificate.round),
-                    "took_ms": took.get(instance),
+                    "took_ms": took_ms,
+                    "ago_ms": ago_ms,
                     "signers": [commit.source for commit in certificate.commits],
                     "digest": digest.hex()[:DIGEST_CHARACTERS] if isinstance(digest, bytes) else "",
                 }

@@ -39,6 +39,13 @@ function fill(id, head, rows, nothing) {
   update(table, [top, body]);
 }
 
+// Leaves out the columns that no row has anything in; on a phone there is no room for them.
+function fillUsed(id, head, rows) {
+  const used = head.map((_, column) => rows.some((cells) => cells[column]));
+  const kept = (cells) => cells.filter((_, column) => used[column]);
+  fill(id, kept(head), rows.map(kept), "");
+}
+
 // Only what has changed is replaced, so that a click is not lost to an overview that comes just then.
 function update(old, made) {
   made.forEach((child, index) => {
@@ -54,15 +61,35 @@ function update(old, made) {
 const milliseconds = (ms) =>
   ms === null ? "" : Math.abs(ms) < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`;
 
+// How long ago, as coarse as it is read.
+function ago(ms) {
+  if (ms === null) return "";
+  const seconds = Math.floor(ms / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  return seconds < 3600 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`;
+}
+
+// A reason beside the node's number, which it need not begin with.
+const withoutNode = (node, reason) => {
+  const name = `node ${node}: `;
+  return reason.startsWith(name) ? reason.slice(name.length) : reason;
+};
+
+function named(nodes) {
+  const numbers = nodes.map((node) => node.node);
+  const last = numbers.pop();
+  return numbers.length ? `nodes ${numbers.join(", ")} and ${last}` : `node ${last}`;
+}
+
 function showVerdict(state) {
   const answering = state.cluster.filter((node) => node.answers);
   const down = state.cluster.filter((node) => !node.answers && !node.linked && !node.self);
   const verdict = byId("verdict");
   const { voting, quorum_reachable: reachable } = state.node;
   if (!voting) verdict.textContent = "This node does not vote.";
-  else if (!reachable) verdict.textContent = "No quorum: nothing can be decided.";
-  else if (down.length)
-    verdict.textContent = `Deciding, without node ${down.map((node) => node.node).join(", ")}.`;
+  else if (!reachable)
+    verdict.textContent = `No quorum: nothing can be decided${down.length ? ` without ${named(down)}` : ""}.`;
+  else if (down.length) verdict.textContent = `Deciding, without ${named(down)}.`;
   else verdict.textContent = "All is well: every node is there.";
   verdict.className = !voting || !reachable ? "bad" : down.length ? "warn" : "good";
   byId("name").textContent = `${state.node.name} · ${state.node.version}`;
@@ -103,7 +130,7 @@ function showCluster(state) {
     state.cluster.map((node) => {
       const link = node.self ? "this one" : node.linked ? ["up", "good"] : ["down", "bad"];
       const name = `${node.node}`;
-      if (!node.answers) return [name, link, [node.why, "faint"]];
+      if (!node.answers) return [name, link, [withoutNode(node.node, node.why), "faint"]];
       return [
         name,
         link,
@@ -117,9 +144,12 @@ function showCluster(state) {
     }),
     "",
   );
+  // Whom nobody reaches is away, and tells nobody anything, as far as can be seen from here.
+  const isReached = (node) =>
+    node.linked || state.cluster.some((other) => other.connected?.includes(node.node));
   const mark = (listener, teller) => {
     if (listener.node === teller.node) return ["·", "faint"];
-    if (teller.connected === null) return "";
+    if (teller.connected === null) return isReached(teller) ? "" : ["✕", "bad"];
     return teller.connected.includes(listener.node) ? ["●", "good"] : ["✕", "bad"];
   };
   fill(
@@ -155,9 +185,10 @@ function showInstances(state) {
   );
   fill(
     "decided",
-    ["instance", "round", "leader", "took", "signers", "digest"],
+    ["instance", "ago", "round", "leader", "took", "signers", "digest"],
     state.decided.map((each) => [
       asking(each.instance),
+      ago(each.ago_ms),
       `${each.round}`,
       `${each.leader}`,
       milliseconds(each.took_ms),
@@ -181,6 +212,7 @@ async function ask(instance) {
   byId("also").replaceChildren();
   byId("rows").replaceChildren();
   byId("diagram").hidden = true;
+  byId("ask").scrollIntoView({ block: "nearest" });
   try {
     const reply = await fetch(`why?${new URLSearchParams({ instance })}`);
     if (!reply.ok) throw new Error(reply.status === 400 ? "There can be no such instance." : reply.statusText);
@@ -197,30 +229,30 @@ function draw(instance) {
   diagram.hidden = true;
   diagram.onload = () => { diagram.hidden = false; };
   diagram.src = `diagram?${new URLSearchParams({ instance, at: Date.now() })}`;
+  byId("alone").href = diagram.src;
 }
 
 function showWhy(found) {
   byId("sentence").textContent = found.sentence;
   byId("also").replaceChildren(...found.findings.slice(1).map((each) => element("li", each.text)));
-  fill(
+  fillUsed(
     "rows",
     ["node", "state", "round", "cast", "lacks", "links down", "refused", "limits", "timer"],
     found.nodes.map((row) =>
       row.why_silent
-        ? [`${row.node}`, [row.why_silent, "bad"]]
+        ? [`${row.node}`, [withoutNode(row.node, row.why_silent), "bad"]]
         : [
             `${row.node}`,
             row.voting ? row.state : [`${row.state}, does not vote`, "bad"],
             row.round ? `${row.round}` : "",
             row.cast.join(", "),
-            row.lacks,
+            row.lacks ? [row.lacks, "wide"] : "",
             row.links_down.join(" "),
             row.refused,
             row.limits,
             milliseconds(row.timer_ms),
           ],
     ),
-    "",
   );
 }
 
