@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import assert_never
 
 from qbft.core.messages import InstanceId
 from qbft.decision import Decision
@@ -32,10 +33,12 @@ class _Open:
 
     def add(self, position: int, record: Record) -> None:
         """Take a record. Of the votes only the current ones are kept (docs/adr/012)."""
-        if isinstance(record, VoteRecord) and self.rounds.note(record.vote):
-            self.records = [entry for entry in self.records if self._matters(entry[1])]
-        if self._matters(record):
-            self.records.append((position, record))
+        if isinstance(record, VoteRecord):
+            if self.rounds.note(record.vote):
+                self.records = [entry for entry in self.records if self._matters(entry[1])]
+            if not self._matters(record):
+                return
+        self.records.append((position, record))
 
     def _matters(self, record: Record) -> bool:
         return not isinstance(record, VoteRecord) or self.rounds.is_current(
@@ -87,30 +90,34 @@ class LiveRecords:
         """
         for record in records:
             self._count += 1
-            if isinstance(record, StandingRecord):
-                self._standing = (segment, record)
-                continue
-            if isinstance(record, MarkRecord):
-                self._mark(segment, record)
-                continue
-            if isinstance(record, EvidenceRecord):
-                first = record.evidence.first
-                self._evidence.setdefault((first.source, first.instance), (segment, record))
-                continue
-            instance = instance_of(record)
-            if self.marks and self.is_below_mark(instance):
-                continue
-            if isinstance(record, DecisionRecord):
-                self._decide(instance, segment, record)
-            elif isinstance(record, QuarantineRecord) and record.abandoned:
-                # nothing else is needed to stay out of it, and others may have opened many such
-                self._open.pop(instance, None)
-                self._open[instance] = _Open(segment, [(self._count, record)])
-            elif instance in self._open:
-                self._open[instance].add(self._count, record)
-            elif instance not in self._pending and self._settled_digest(instance) is None:
-                self._open[instance] = _Open(segment)
-                self._open[instance].add(self._count, record)
+            match record:
+                case VoteRecord() | ProposalRecord() | DecisionRecord() | QuarantineRecord():
+                    self._take(segment, record, instance_of(record))
+                case StandingRecord():
+                    self._standing = (segment, record)
+                case MarkRecord():
+                    self._mark(segment, record)
+                case EvidenceRecord():
+                    first = record.evidence.first
+                    self._evidence.setdefault((first.source, first.instance), (segment, record))
+                case _:
+                    assert_never(record)
+
+    def _take(self, segment: int, record: Record, instance: InstanceId) -> None:
+        """Take note of what is about one instance."""
+        if self.marks and self.is_below_mark(instance):
+            return
+        if isinstance(record, DecisionRecord):
+            self._decide(instance, segment, record)
+        elif isinstance(record, QuarantineRecord) and record.abandoned:
+            # nothing else is needed to stay out of it, and others may have opened many such
+            self._open.pop(instance, None)
+            self._open[instance] = _Open(segment, [(self._count, record)])
+        elif (opened := self._open.get(instance)) is not None:
+            opened.add(self._count, record)
+        elif instance not in self._pending and self._settled_digest(instance) is None:
+            opened = self._open[instance] = _Open(segment)
+            opened.add(self._count, record)
 
     def _decide(self, instance: InstanceId, segment: int, record: DecisionRecord) -> None:
         was_open = self._open.pop(instance, None) is not None
@@ -245,16 +252,16 @@ def instance_of(record: Record) -> InstanceId:
         InvariantViolation: it has no instance as the service knows them; nothing such is journaled.
     """
     match record:
+        case VoteRecord():
+            instance: object = record.vote.instance
         case DecisionRecord():
-            instance: object = record.decision.certificate.instance
+            instance = record.decision.certificate.instance
         case ProposalRecord():
             instance = record.proposal.instance
         case QuarantineRecord():
             instance = record.instance
-        case StandingRecord() | MarkRecord() | EvidenceRecord():
-            instance = None
         case _:
-            instance = record.vote.instance
+            instance = None
     if not isinstance(instance, InstanceId):
         raise InvariantViolation(f"{instance!r} is no instance of the service")
     return instance
