@@ -1,21 +1,26 @@
-"""Appending to ordered topics, and reading them in order (docs/ORDERED.md)."""
+"""Appending to ordered topics (docs/ORDERED.md)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+import secrets
+from collections.abc import Sequence
 
+from qbft.client.asking import Asking, seconds_until
+from qbft.client.batches import Batches
 from qbft.client.belief import Belief
-from qbft.client.errors import ClientError, Refused
+from qbft.client.errors import Refused
+from qbft.client.hedging import Patience
 from qbft.client.node import NodeLink
+from qbft.client.reading import Reading
+from qbft.client.signing import Signing, is_signed_for_other_heights
 from qbft.core import InstanceId
 from qbft.core.messages import HEIGHT_MAX
-from qbft.crypto.entries import WINDOW_HEIGHTS, Entry, entries_of, sign_entry
+from qbft.crypto.entries import REQUEST_ID_BYTES_MAX, Entry, entries_of
 from qbft.crypto.keys import VoteKey
 from qbft.decision import Decision
-from qbft.ordered import Appended, LogEntry, Position, Window
+from qbft.ordered import Appended, Position
+from qbft.wire.entries import entry_to_pb
 from qbft.wire.v1 import decision_pb2 as pb
 
 REQUEST_ID_BYTES = 16
@@ -23,106 +28,80 @@ REQUEST_ID_BYTES = 16
 SIGNINGS_MAX = 3
 """Times that an entry is signed anew because the topic has left what it was signed for."""
 
-BATCHES_KEPT = 8
-TOPICS_KEPT_MAX = 1_024
 
+class Appending:
+    """Appends, with the `key` that signs entries where there is one."""
 
-class MoreWanted(ClientError):  # noqa: N818 - never leaves the client
-    """One answer is not enough."""
+    def __init__(
+        self, asking: Asking, reading: Reading, key: VoteKey | None, patience: Patience
+    ) -> None:
+        self._asking = asking
+        self._patience = patience
+        self._preference = _Preference()
+        self._batches = Batches(reading)
+        cluster_id = asking.roster.cluster_id
+        self._signing = None if key is None else Signing(key, cluster_id, reading.next_height)
 
-
-def position_in(belief: Belief, node: int, reply: pb.AppendReply) -> Position:
-    """Where a node says that an entry stands.
-
-    Raises:
-        Lied: nothing can stand there.
-    """
-    if reply.height > HEIGHT_MAX:
-        raise belief.caught(node, f"it gives an entry the height {reply.height}")
-    return Position(reply.height, reply.index)
-
-
-def appended_at(
-    belief: Belief, node: int, position: Position, entry: Entry, decision: Decision
-) -> Appended:
-    """An entry with its proof; one of the same author, request id and value is the same.
-
-    Raises:
-        Lied: it does not stand where this node said.
-    """
-    entries = entries_of(decision.value)
-    if position.index < len(entries):
-        found = entries[position.index]
-        if found.key == entry.key and found.value == entry.value:
-            return Appended(position, found, decision)
-    raise belief.caught(node, f"the entry does not stand at {position}")
-
-
-@dataclass(slots=True)
-class Signing:
-    """Signs entries for the heights that are next.
-
-    `heights` gives what nodes say of a topic, its next height, in so many seconds.
-    """
-
-    key: VoteKey
-    cluster_id: bytes
-    heights: Callable[[str, float | None], Awaitable[int]]
-    _known: OrderedDict[str, int] = field(default_factory=OrderedDict)
-
-    async def sign(
-        self, topic: str, request_id: bytes, value: bytes, seconds: float | None
-    ) -> Entry:
-        """Sign an entry that may stand from now on, as long as any may.
+    async def append(
+        self, topic: str, value: bytes, request_id: bytes | None, seconds: float | None
+    ) -> Appended:
+        """Put a value at the next free position of a topic; gives where it stands.
 
         Raises:
-            ClientError: it cannot be learnt in time how far the topic has come.
+            ValueError: the topic or the request id is none.
+            ClientError: see `Client.append`.
         """
-        height = self._known.get(topic)
-        if height is None:
-            height = await self.heights(topic, seconds)
-            self.note(topic, height)
-        until = height + WINDOW_HEIGHTS
-        return sign_entry(self.key, self.cluster_id, topic, request_id, value, until=until)
+        where = InstanceId(topic, 0)
+        if request_id is None:
+            request_id = secrets.token_bytes(REQUEST_ID_BYTES)
+        if not 1 <= len(request_id) <= REQUEST_ID_BYTES_MAX:
+            raise ValueError(f"a request id has 1 to {REQUEST_ID_BYTES_MAX} bytes")
+        if seconds is None:
+            seconds = self._asking.timeout
+        if self._signing is None:
+            return await self._append(where, Entry(request_id, value), seconds)
+        when = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        signings = 0
+        while True:
+            signings += 1
+            entry = await self._signing.sign(topic, request_id, value, seconds_until(when))
+            try:
+                appended = await self._append(where, entry, seconds_until(when))
+            except Refused as refusal:
+                if signings == SIGNINGS_MAX or not is_signed_for_other_heights(refusal):
+                    raise
+                self._signing.forget(topic)
+            else:
+                self._signing.note(topic, appended.position.height)
+                return appended
 
-    def note(self, topic: str, height: int) -> None:
-        """Take a height that the topic has reached."""
-        self._known[topic] = max(height, self._known.get(topic, 0))
-        self._known.move_to_end(topic)
-        if len(self._known) > TOPICS_KEPT_MAX:
-            self._known.popitem(last=False)
+    async def _append(self, where: InstanceId, entry: Entry, seconds: float | None) -> Appended:
+        asking, topic, message = self._asking, where.topic, entry_to_pb(entry)
+        usual = asking.order(where)
 
-    def forget(self, topic: str) -> None:
-        """Ask again how far it has come."""
-        self._known.pop(topic, None)
+        async def ask(link: NodeLink, seconds: float | None) -> Appended:
+            reply = await link.append(topic, message, seconds)
+            position = _position_in(asking.belief, link.node, reply)
+            instance = InstanceId(topic, position.height)
+            if reply.HasField("decision"):
+                decision = asking.belief.check(link.node, reply.decision, instance)
+            else:
+                decision = await self._batches.get(instance, link.node)
+            appended = _appended_at(asking.belief, link.node, position, entry, decision)
+            self._preference.answered(link, usual)
+            return appended
 
-
-class Batches:
-    """The decisions that were read last: many entries of one client may stand in one."""
-
-    def __init__(self, read: Callable[[InstanceId, int], Awaitable[Decision]]) -> None:
-        self._read = read
-        self._kept: OrderedDict[InstanceId, Decision] = OrderedDict()
-        self._reading: dict[int, asyncio.Lock] = {}
-
-    async def get(self, instance: InstanceId, node: int) -> Decision:
-        """A decision, of this node if it is not here; read once by all that want it of this node.
-
-        One that does not answer holds up nobody who asks another.
-
-        Raises:
-            ClientError: it cannot be had.
-        """
-        async with self._reading.setdefault(node, asyncio.Lock()):
-            decision = self._kept.get(instance)
-            if decision is None:
-                decision = self._kept[instance] = await self._read(instance, node)
-                if len(self._kept) > BATCHES_KEPT:
-                    self._kept.popitem(last=False)
-            return decision
+        return await asking.ask(
+            f"appending to {topic}",
+            self._preference.order(usual),
+            ask,
+            seconds,
+            patience=self._patience,
+            learns=True,
+        )
 
 
-class Preference:
+class _Preference:
     """Which node to append at: one for all clients of a topic, so that few batches compete.
 
     The node that answered when another was slow is asked first from then on.
@@ -142,37 +121,28 @@ class Preference:
         self._node = None if link.node == usual[0] else link.node
 
 
-def enough_told(told: list[int], height: int, faulty: int) -> int:
-    """One more answer to how far a topic has come; gives what can be relied on.
-
-    Of 2f+1 answers at most f are false. So the highest of the lowest f+1 is no higher than some
-    honest answer, and no lower than another.
+def _position_in(belief: Belief, node: int, reply: pb.AppendReply) -> Position:
+    """Where a node says that an entry stands.
 
     Raises:
-        MoreWanted: there are fewer.
+        Lied: nothing can stand there.
     """
-    told.append(height)
-    if len(told) <= 2 * faulty:
-        raise MoreWanted("more answers are wanted")
-    return sorted(told)[faulty]
+    if reply.height > HEIGHT_MAX:
+        raise belief.caught(node, f"it gives an entry the height {reply.height}")
+    return Position(reply.height, reply.index)
 
 
-def is_signed_for_other_heights(refusal: Refused) -> bool:
-    """Whether signing anew may help."""
-    return refusal.code == "OUT_OF_RANGE"
+def _appended_at(
+    belief: Belief, node: int, position: Position, entry: Entry, decision: Decision
+) -> Appended:
+    """An entry with its proof; one of the same author, request id and value is the same.
 
-
-async def log_entries(
-    decisions: AsyncIterable[Decision], begin: int, after: Position | None, *, void: bool
-) -> AsyncGenerator[LogEntry, None]:
-    """Read a topic's decisions, height by height from `begin` on, as entries in order.
-
-    Those up to `after` are left out, and void ones unless they are asked for.
+    Raises:
+        Lied: it does not stand where this node said.
     """
-    window = Window(begin)
-    async for decision in decisions:
-        height, entries = window.next_height, entries_of(decision.value)
-        for index, is_void in enumerate(window.take(entries)):
-            position = Position(height, index)
-            if (after is None or position > after) and (void or not is_void):
-                yield LogEntry(position, entries[index], decision, is_void)
+    entries = entries_of(decision.value)
+    if position.index < len(entries):
+        found = entries[position.index]
+        if found.key == entry.key and found.value == entry.value:
+            return Appended(position, found, decision)
+    raise belief.caught(node, f"the entry does not stand at {position}")

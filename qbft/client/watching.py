@@ -3,15 +3,82 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Generic, TypeVar
 
+from qbft.client.asking import Asking
 from qbft.client.errors import Lied, Refused, Unavailable, refused_by
 from qbft.client.node import NodeLink
 from qbft.client.retrying import until_available
+from qbft.core import InstanceId
+from qbft.core.messages import HEIGHT_MAX
+from qbft.decision import Decision
+from qbft.wire.v1 import decision_pb2 as pb
+from qbft.wire.v1 import messages_pb2
 
 Told = TypeVar("Told")
 Known = TypeVar("Known")
+
+
+async def watch(
+    asking: Asking, topic: str, from_height: int, *, node: int | None, stall: float
+) -> AsyncGenerator[Decision, None]:
+    """Follow a topic height by height, without gaps, for ever, at any node or at that one.
+
+    Raises:
+        ValueError: topic, height or node is outside what there can be.
+        ClientError: see `Client.watch`.
+    """
+    following = InstanceId(topic, from_height)
+    nodes = asking.order(following, node)
+
+    def check(teller: int, told: messages_pb2.Decision) -> Decision:
+        return asking.belief.check(teller, told, following)
+
+    place = Watch(
+        lambda: asking.believed(nodes),
+        lambda link: link.watch(following),
+        check,
+        refusals_max=asking.roster.faulty if node is None else 0,
+        stall=stall,
+    )
+    try:
+        while True:
+            yield await place.next()
+            if following.height == HEIGHT_MAX:
+                return
+            following = InstanceId(topic, following.height + 1)
+    finally:
+        await place.close()
+
+
+async def watch_all(
+    asking: Asking, node: int, cursor: bytes
+) -> AsyncGenerator[tuple[Decision, bytes], None]:
+    """Follow all decisions in one node's own order, each with the cursor to go on from.
+
+    Raises:
+        ValueError: there is no such node.
+        ClientError: see `Client.watch_all`.
+    """
+    nodes = [asking.known(node)]
+
+    def check(teller: int, told: pb.WatchAllReply) -> tuple[Decision, bytes]:
+        return asking.belief.check(teller, told.decision), told.cursor
+
+    place = Watch(
+        lambda: asking.believed(nodes),
+        lambda link: link.watch_all(cursor),
+        check,
+        refusals_max=0,
+        stall=None,
+    )
+    try:
+        while True:
+            decision, cursor = await place.next()
+            yield decision, cursor
+    finally:
+        await place.close()
 
 
 class Watch(Generic[Told, Known]):

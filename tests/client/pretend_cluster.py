@@ -325,7 +325,7 @@ class PretendCluster:
     def client_on_virtual_clock(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Client:
         """A client of this cluster that calls its nodes without sockets; no server is needed."""
         link = type("Link", (VirtualLink,), {"pretend": self})
-        monkeypatch.setattr("qbft.client.client.NodeLink", link)
+        monkeypatch.setattr("qbft.client.asking.NodeLink", link)
         return self.client(**settings)
 
     def order(self, instance: InstanceId) -> list[PretendNode]:

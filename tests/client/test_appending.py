@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import grpc
 import pytest
 from pretend_cluster import PretendCluster, PretendNode, Say
 from pretend_cluster import is_silent as silent_read
 
-from qbft.client import Client, Conflict, NoNodeLeft, Refused
+from qbft.client import Client, Conflict, NoNodeLeft, Refused, asking
 from qbft.core import InstanceId
 from qbft.crypto.entries import (
     WINDOW_HEIGHTS,
@@ -56,7 +57,7 @@ class Appending:
         self.heights = dict.fromkeys(range(nodes), 7)
         self.asked: list[int] = []
         self.entries: list[Entry] = []
-        link = type(self.client).__init__.__globals__["NodeLink"]
+        self.link: Any = asking.NodeLink
 
         async def append(link: object, topic: str, message: pb.Entry, _: object) -> pb.AppendReply:
             node = self.pretend.nodes[link.node]  # type: ignore[attr-defined]
@@ -70,8 +71,7 @@ class Appending:
         async def next_height(link: object, topic: str, _: object) -> int:
             return self.heights[link.node]  # type: ignore[attr-defined]
 
-        monkeypatch.setattr(link, "append", append, raising=False)
-        monkeypatch.setattr(link, "next_height", next_height, raising=False)
+        self.link.append, self.link.next_height = append, next_height
 
     @property
     def order(self) -> list[int]:
@@ -233,8 +233,7 @@ def watched(world: Appending, *heights: list[Entry]) -> None:
         async for decision in tell(start):
             yield decision
 
-    globals_ = type(world.client).__init__.__globals__
-    globals_["NodeLink"].watch = watch
+    world.link.watch = watch
 
 
 async def test_entries_are_read_in_order_without_repetitions(

@@ -83,7 +83,7 @@ async def test_a_node_that_accuses_the_innocent_is_caught() -> None:
 
 async def test_a_node_that_goes_on_and_on_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages without end are read up to a bound, and a page of nothing ends them."""
-    monkeypatch.setattr("qbft.client.client.EVIDENCE_MAX", 3)
+    monkeypatch.setattr("qbft.client.accounts.EVIDENCE_MAX", 3)
     async with pretend_cluster() as pretend:
         record = evidence_of(pretend, 1)
         pretend.nodes[0].evidence = [page(record, next_=1) for _ in range(9)]
