@@ -69,6 +69,7 @@ async def test_a_minute_of_chaos(tmp_path: Path) -> None:
     assert told["certificates_verified"] >= told["decisions"]
     assert told["votes_audited"] > 4 * told["decisions"]
     assert told["reads"] > 4 * told["decisions"]
+    assert told["appended"] > 50
     assert told["availability"]["quorum_whole"] > 0.5
     assert _left(tmp_path) == []
 

@@ -141,7 +141,7 @@ async def test_the_dashboard_tells_what_is_wrong(tmp_path: Path) -> None:
             address, lambda state: all(row["answers"] for row in state["cluster"]), "all answer"
         )
         assert [row["instance"] for row in state["decided"]][-1] == "prices/btc/1"
-        assert all(0 <= row["took_ms"] and 0 <= row["ago_ms"] for row in state["decided"])
+        assert all(row["took_ms"] >= 0 and row["ago_ms"] >= 0 for row in state["decided"])
         assert all(abs(row["clock_offset_ms"]) < 5_000 for row in state["cluster"])
         assert await asyncio.to_thread(fetch, f"{address}/readyz") == (200, "ok\n")
         await cluster.kill(3)

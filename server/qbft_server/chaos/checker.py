@@ -3,8 +3,9 @@
 Promises: one value for an instance, whoever tells it; a value that a client proposed; a certificate
 that proves it; a decision once told is never lost nor changed, on no node, and a node that has told
 it goes on telling it; readers of a topic get every height, in order; followers of a node's order
-get every decision once, whatever cursors they come with; after the faults have ended every open
-instance is decided within a bound.
+get every decision once, whatever cursors they come with; entries of an ordered topic stand where
+that was told, once (`log_checker`); after the faults have ended every open instance is decided
+within a bound.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from typing import assert_never
 
 from qbft.core import InstanceId
 from qbft_server.chaos.history import (
+    Acknowledged,
+    Appending,
     Conditions,
+    Entered,
     Event,
     Followed,
     Listed,
@@ -29,6 +33,7 @@ from qbft_server.chaos.history import (
     Watched,
     Wiped,
 )
+from qbft_server.chaos.log_checker import LogChecker
 
 VIOLATIONS_KEPT_MAX = 100
 """The rest is only counted."""
@@ -47,6 +52,7 @@ class Promise(StrEnum):
     READS = "reads"
     WATCH = "watch by height"
     FOLLOW = "watch of all"
+    LOG = "ordered topic"
     RECOVERY = "recovery"
     NODES = "nodes"
 
@@ -108,6 +114,7 @@ class Checker:
         self._followed: list[list[InstanceId]] = [[] for _ in range(nodes)]
         self._follower_has: list[set[InstanceId]] = [set() for _ in range(nodes)]
         self._replayed: set[int] = set()
+        self.log = LogChecker(lambda at, seen: self._violated(at, Promise.LOG, seen))
 
     @property
     def open_instances(self) -> int:
@@ -142,6 +149,12 @@ class Checker:
                 self._watch(event)
             case Followed():
                 self._follow(event)
+            case Appending():
+                self.log.append(event)
+            case Acknowledged():
+                self.log.acknowledge(event)
+            case Entered():
+                self.log.enter(event)
             case Replayed():
                 self._replay(event)
             case Wiped():
@@ -155,6 +168,7 @@ class Checker:
 
     def finish(self, at: float) -> None:
         """The history ends: all nodes have to have given everything back, and nothing is open."""
+        self.log.finish(at)
         for node in range(self._nodes):
             if node not in self._replayed:
                 self._violated(at, Promise.NOTHING_LOST, f"node {node} gave nothing back")
@@ -186,7 +200,8 @@ class Checker:
                 f"{instance} was {known.value!r}, told {event.at - known.at:.1f} s earlier, "
                 f"and is {value!r} by {where}",
             )
-        if known.at == event.at and value not in self._proposed.get(instance, ()):
+        is_wanted = event.is_batch or value in self._proposed.get(instance, ())
+        if known.at == event.at and not is_wanted:
             self._violated(event.at, Promise.VALIDITY, f"{instance} is {value!r}: never proposed")
         if event.is_reply:
             self.reply_times.append(event.at)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qbft.core import InstanceId
+from qbft.ordered import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class Told:
     """A decision was told: to its proposer, to a reader or to a watcher.
 
     `by` is the one node that must have told it, None where it may be any. `flaw` says why its
-    certificate proves nothing, None where it does; `is_reply` whether a proposer was answered.
+    certificate proves nothing, None where it does; `is_reply` whether a proposer was answered;
+    `is_batch` that nodes made it of what clients appended, so that nobody proposed it as it is.
     """
 
     at: float
@@ -34,6 +36,7 @@ class Told:
     by: int | None = None
     flaw: str | None = None
     is_reply: bool = False
+    is_batch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,36 @@ class Followed:
     at: float
     node: int
     instance: InstanceId
+
+
+@dataclass(frozen=True, slots=True)
+class Appending:
+    """A client is about to append this to the ordered topic, under its name for it."""
+
+    at: float
+    request: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A client was told, with a proof, where its entry stands."""
+
+    at: float
+    request: bytes
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """The next entry that a reader of the ordered topic got, from its first one on."""
+
+    at: float
+    reader: str
+    position: Position
+    request: bytes
+    value: bytes
+    is_void: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +155,9 @@ Event = (
     | Listed
     | Watched
     | Followed
+    | Appending
+    | Acknowledged
+    | Entered
     | Replayed
     | Wiped
     | Conditions

@@ -21,10 +21,14 @@ from qbft.cluster import Cluster
 from qbft.core import InstanceId
 from qbft.decision import Decision
 from qbft.errors import CertificateError
+from qbft.ordered import Position
 from qbft.verify import verify
 from qbft.wire import encode_decision
 from qbft_server.chaos.clock import now
 from qbft_server.chaos.history import (
+    Acknowledged,
+    Appending,
+    Entered,
     Event,
     Followed,
     Listed,
@@ -48,8 +52,15 @@ STREAK_MAX = 400
 """Decisions that a watcher takes before it goes away and comes back with its place."""
 
 UNARY, STREAM, CONFLICT = "chaos/unary", "chaos/stream", "chaos/conflict"
-SHARES = {UNARY: 0.5, STREAM: 0.35, CONFLICT: 0.15}
-"""Of the rate of proposals."""
+LOG = "chaos/log"
+"""The ordered topic, where the cluster has one of that name."""
+
+SHARES = {UNARY: 0.45, STREAM: 0.3, CONFLICT: 0.15, LOG: 0.1}
+"""Of the rate of proposals, and of what is appended."""
+
+APPENDS_IN_FLIGHT_MAX = 8
+APPENDED_AGAIN = 0.2
+"""So many appends are asked for once more, as by a client that did not get the answer."""
 
 
 class Prover:
@@ -99,6 +110,7 @@ class Load:
         self._recent: deque[InstanceId] = deque(maxlen=RECENT_MAX)
         self._stopping = asyncio.Event()
         self._nodes = len(cluster.validators)
+        self.has_log = cluster.policy(LOG).ordered
 
     async def run(self) -> None:
         """Propose until `stop`, and then until all that was proposed is decided."""
@@ -110,6 +122,8 @@ class Load:
                 self._propose_again(),
             ):
                 tasks.create_task(work)
+            if self.has_log:
+                tasks.create_task(self._append())
 
     async def read(self) -> None:
         """Read, list and watch, until cancelled."""
@@ -120,6 +134,13 @@ class Load:
                 tasks.create_task(self._watch(topic))
             for node in range(self._nodes):
                 tasks.create_task(self._follow(node))
+            if self.has_log:
+                for reader in ("one", "another"):
+                    tasks.create_task(self._read_log(reader))
+
+    def is_batch(self, instance: InstanceId) -> bool:
+        """Whether nodes make its value of what clients append."""
+        return self.has_log and instance.topic == LOG
 
     def stop(self) -> None:
         """Propose nothing new."""
@@ -224,6 +245,71 @@ class Load:
                 return
             self._told(decision, is_reply=True)
             return
+
+    # --- appending --------------------------------------------------------------------------------
+
+    async def _append(self) -> None:
+        """Put entries at the next free position of the ordered topic, several at once."""
+        places = asyncio.Semaphore(APPENDS_IN_FLIGHT_MAX)
+        async with Client(self._cluster) as client, asyncio.TaskGroup() as tasks:
+            async for number in self._pace(LOG):
+                await places.acquire()
+                work = self._append_one(client, b"request %d" % number, b"order %d" % number)
+                tasks.create_task(work).add_done_callback(lambda _: places.release())
+
+    async def _append_one(self, client: Client, request: bytes, value: bytes) -> None:
+        """Ask until it stands, under the same name each time; now and then once more."""
+        self._see(Appending(now(), request, value))
+        again = self._draw.random() < APPENDED_AGAIN
+        while True:
+            try:
+                appended = await client.append(LOG, value, request, timeout=PROPOSE_SECONDS)
+            except DeadlineExceeded:
+                self.late += 1
+                continue
+            except ClientError as error:
+                self._failed(f"appending {request!r}: {error}")
+                return
+            self._see(Acknowledged(now(), request, appended.position))
+            if not again:
+                return
+            again = False
+
+    async def _read_log(self, reader: str) -> None:
+        """Follow the ordered topic entry by entry, going away and coming back with the place."""
+        after: Position | None = None
+        async with Client(self._cluster) as client:
+            while True:
+                streak = self._draw.randint(1, STREAK_MAX)
+                try:
+                    async with _closing(self._entries(client, reader, after)) as entries:
+                        async for position in entries:
+                            after = position
+                            streak -= 1
+                            if not streak:
+                                break
+                except ClientError as error:
+                    self._failed(f"reading {LOG}: {error}")
+                    await asyncio.sleep(PAUSE_SECONDS)
+
+    async def read_log_back(self, client: Client, end: Position) -> None:
+        """Read the ordered topic once more, from its first entry to the last that is known of."""
+        async with _closing(self._entries(client, "the last reader", None)) as entries:
+            async for position in entries:
+                if position >= end:
+                    return
+
+    async def _entries(
+        self, client: Client, reader: str, after: Position | None
+    ) -> AsyncIterator[Position]:
+        """The positions that a reader gets, void ones too; what stands there is written down."""
+        async with aclosing(client.watch_entries(LOG, after, void=True)) as entries:
+            async for entry in entries:
+                seen = Entered(
+                    now(), reader, entry.position, entry.request_id, entry.value, entry.is_void
+                )
+                self._see(seen)
+                yield entry.position
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -330,7 +416,7 @@ class Load:
         instance, value = _instance(decision), decision.value
         flaw = self.prover.flaw(encode_decision(Decision(value, decision.certificate)))
         shown = value if isinstance(value, bytes) else b""
-        self._see(Told(now(), instance, shown, by, flaw, is_reply))
+        self._see(Told(now(), instance, shown, by, flaw, is_reply, self.is_batch(instance)))
         if is_reply:
             self._recent.append(instance)
 

@@ -56,7 +56,8 @@ def report(outcome: Outcome) -> dict[str, Any]:
         "replies_late": load.late,
         "proposals_refused": load.refused,
         "latency_ms": _latencies(load.latencies),
-        "reads": checker.reads,
+        "appended": checker.log.acknowledged,
+        "reads": checker.reads + checker.log.reads,
         "certificates_verified": load.prover.certificates,
         "availability": {
             "all_time": _share(able[0] + unable[0], able[1] + unable[1]),
@@ -137,6 +138,7 @@ def print_report(result: dict[str, Any], console: Console) -> None:
         "from proposal to decision, ms",
         ", ".join(f"{name} {figure:g}" for name, figure in result["latency_ms"].items()),
     )
+    facts.add_row("entries appended", f"{result['appended']}")
     facts.add_row("reads", f"{result['reads']}")
     facts.add_row("certificates verified offline", f"{result['certificates_verified']}")
     facts.add_row("votes in journals, audited", f"{result['votes_audited']}")

@@ -16,6 +16,7 @@ from qbft_server.chaos.checker import Promise, Violation
 from qbft_server.chaos.clock import now
 from qbft_server.chaos.faults import Injector
 from qbft_server.chaos.history import Misbehaved
+from qbft_server.chaos.load import LOG
 from qbft_server.chaos.plan import Episode, Kind, episodes
 from qbft_server.chaos.relays import Relays, Weather
 from qbft_server.chaos.witness import Witness, background
@@ -76,7 +77,7 @@ class Run:
     def __init__(self, settings: Settings, directory: Path, listener: Listener) -> None:
         self._settings = settings
         self._listener = listener
-        self._local = LocalCluster.create(directory / "cluster", settings.nodes)
+        self._local = LocalCluster.create(directory / "cluster", settings.nodes, ordered=LOG)
         cluster = self._local.cluster
         self._witness = Witness(cluster, rate=settings.rate, seed=settings.seed)
         self.outcome = Outcome(settings, self._witness)

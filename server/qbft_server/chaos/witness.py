@@ -85,9 +85,20 @@ class Witness:
         )
 
     async def read_back(self) -> None:
-        """Read every node's whole order from its beginning, and verify every certificate."""
+        """Read every node's whole order from its beginning, and verify every certificate.
+
+        And the ordered topic, from its first entry to the last that anybody was told of.
+        """
         for node in range(len(self._cluster.validators)):
             await self._read_back(node)
+        end = self.checker.log.end
+        if end is None:
+            return
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS), Client(self._cluster) as client:
+                await self.load.read_log_back(client, end)
+        except (ClientError, TimeoutError) as error:
+            self.see(Misbehaved(now(), f"reading the ordered topic back: {error!r}"))
 
     async def _read_back(self, node: int) -> None:
         order: list[InstanceId] = []
@@ -98,7 +109,8 @@ class Witness:
                 decision = reply.decision
                 instance = InstanceId(decision.instance.topic, decision.instance.height)
                 flaw = self.load.prover.flaw(decision.SerializeToString())
-                self.see(Told(now(), instance, decision.value, node, flaw))
+                is_batch = self.load.is_batch(instance)
+                self.see(Told(now(), instance, decision.value, node, flaw, is_batch=is_batch))
                 order.append(instance)
                 if len(order) >= count:
                     break
