@@ -195,7 +195,7 @@ UNCOUNTED = {
     "batch_frames_max": PACE,
     "batch_bytes_max": PACE,
     "batch_elements_max": PACE,
-    "hello_seconds_max": _rejects("hello_timeout"),
+    "hello_seconds_max": f"{_rejects('hello_timeout')}; whoever dials dials again",
     "backoff_seconds_min": PACE,
     "backoff_seconds_max": PACE,
     "stable_seconds_min": PACE,

@@ -90,10 +90,28 @@ class _Stream:
     task: asyncio.Task[object]
     pin: str
     end_reason: str | None = None
+    is_writing: bool = False
 
     def end(self, reason: str) -> None:
-        self.end_reason = reason
-        self.task.cancel()
+        """End it, once. What is being written goes first: else gRPC could not tell the peer."""
+        if self.end_reason is None:
+            self.end_reason = reason
+            if not self.is_writing:
+                self.task.cancel()
+
+    async def write(self, context: Context, data: bytes) -> None:
+        """Write; it is no end of the stream that cuts it off.
+
+        Raises:
+            CancelledError: the stream was ended meanwhile.
+        """
+        self.is_writing = True
+        try:
+            await context.write(data)
+        finally:
+            self.is_writing = False
+        if self.end_reason is not None:
+            raise asyncio.CancelledError
 
 
 class Acceptor:
@@ -171,7 +189,7 @@ class Acceptor:
                 data = await context.read()
                 refusal = self._check_hello(peer, data) if is_message(data) else "no_hello"
                 if refusal is None:
-                    await context.write(self._hello(peer))
+                    await stream.write(context, self._hello(peer))
         except TimeoutError:
             refusal = "hello_timeout"
         if refusal is not None:

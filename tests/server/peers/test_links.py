@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 import pytest
+from grpc import aio
 from half_open import Proxy
 from loopback import QUICK, Inhabitant, Loopback, until
 
@@ -243,6 +245,36 @@ async def test_dialling_backs_off() -> None:
         started = asyncio.get_running_loop().time()
         await until(lambda: transport.counters[1].dials >= 4)
         assert asyncio.get_running_loop().time() - started >= 3 * limits.backoff_seconds_min
+
+
+async def test_a_hello_that_does_not_come_is_not_waited_for() -> None:
+    """SCENARIOS M14: a peer whose call ends without a word; the dialler gives up, and dials again.
+
+    A handler that is cancelled has gRPC tell its caller nothing, not even that the call has ended.
+    """
+    cluster = Loopback(2)
+    limits = dataclasses.replace(QUICK, hello_seconds_max=0.2)
+    calls = 0
+
+    async def exchange(_requests: object, context: Any) -> None:
+        nonlocal calls
+        calls += 1
+        await context.read()
+        if calls <= 2:
+            raise asyncio.CancelledError
+        await context.write(cluster.encoded_hello(1))
+        await asyncio.get_running_loop().create_future()
+
+    server = aio.server()
+    async with cluster.node(0, limits=limits) as node:
+        try:
+            await cluster.serve(server, 1, exchange)
+            await until(lambda: node.fresh == [1])
+            assert calls == 3
+            assert node.transport.counters[1].dials >= calls
+            assert node.transport.counters[1].links_up == 1
+        finally:
+            await server.stop(None)
 
 
 async def test_half_open_tcp_is_found_on_both_sides_and_dialled_again() -> None:

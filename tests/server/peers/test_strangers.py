@@ -18,11 +18,12 @@ from grpc import aio
 from loopback import QUICK, Inhabitant, Loopback, until
 
 from qbft.transport import Frame
-from qbft.wire import WireLimits, encode_frame
+from qbft.wire import Hello, WireLimits, encode_frame
 from qbft.wire.v1 import peer_pb2
 from qbft_server.files import peer_connections_max
 from qbft_server.identity import create_tls_identity
 from qbft_server.peers import PeerLimits
+from qbft_server.peers.stream import is_message
 
 pytestmark = pytest.mark.real_clock
 
@@ -132,6 +133,36 @@ async def test_a_silent_stream_is_closed() -> None:
         async with cluster.dial(0, cluster.identities[1]) as call:
             assert await refusal(call, None) is grpc.StatusCode.FAILED_PRECONDITION
         assert node.rejects(1) == {"hello_timeout": 1}
+        assert node.transport.streams == 0
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_stream_that_is_ended_in_the_middle_of_its_hello_is_told(times: int) -> None:
+    """M14, seen in the renewal of TLS: a link was up for its dialler, and nobody read it any more.
+
+    Where gRPC is cut off in a write, or cancelled twice, it never tells that a call has ended.
+    """
+    cluster = Loopback(2)
+
+    def end() -> None:
+        for stream in node.transport._acceptor._greeting.values():
+            stream.end("key_replaced")
+
+    def hello(_: int) -> Hello:
+        for _ in range(times):
+            asyncio.get_running_loop().call_soon(end)
+        return cluster.hello(0)
+
+    async with (
+        cluster.node(0, hello=hello) as node,
+        cluster.dial(0, cluster.identities[1]) as call,
+        asyncio.timeout(60),
+    ):
+        await call.write(cluster.encoded_hello(1))
+        assert is_message(await call.read())
+        with pytest.raises(aio.AioRpcError, match="this key is not the pinned one any more"):
+            await call.read()
+        assert node.rejects(1) == {"key_replaced": 1}
         assert node.transport.streams == 0
 
 
