@@ -75,11 +75,15 @@ class Standing(Enum):
     """It has no vote, and its validator is not known to have had another journal."""
     LOST = "lost"
     """Votes are missing, or may be: made by `init --replace`, or proven by a vote of its own."""
+    SHARED = "shared"
+    """Another process votes with its key: from here on it casts none, in no life of its node."""
 
 
 @dataclass(frozen=True, slots=True)
 class StandingRecord:
     """From here on votes are `lost`, or, with the quarantines before it, all that matters is known.
+
+    `shared`: another process votes with the key, so that this journal gets no vote any more.
 
     `replaced` are the (store id, highest sequence) of lost votes that are known: hearing of them
     again proves nothing new. Votes are numbered from `next_sequence` on at least. Below `floors`,
@@ -90,6 +94,7 @@ class StandingRecord:
     replaced: tuple[tuple[bytes, int], ...] = ()
     next_sequence: int = 1
     floors: tuple[tuple[str, int], ...] = ()
+    shared: bool = False
 
 
 Record = (

@@ -35,6 +35,8 @@ class NodeStatus:
     clock_zero_ms: float = 0.0
     """What the node's clock showed, in ms since 1970, when the asking loop's stood at zero: two
     nodes' clocks differ by the difference, give or take half of what the answers took."""
+    why_not_voting: str = ""
+    """For people; empty where it votes, or does not say."""
 
 
 def status_from_pb(reply: pb.GetStatusReply, asked_s: float, answered_s: float) -> NodeStatus:
@@ -61,4 +63,5 @@ def status_from_pb(reply: pb.GetStatusReply, asked_s: float, answered_s: float) 
         store_id=reply.store_id,
         peers=peers,
         clock_zero_ms=reply.clock_unix_ms - (asked_s + answered_s) / 2 * 1000,
+        why_not_voting=reply.why_not_voting,
     )

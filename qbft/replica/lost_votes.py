@@ -3,13 +3,15 @@
 Votes are lost where `init --replace` made the journal, or where a vote of one's own turns up that
 the journal does not hold: its data directory was restored from an older copy, or another process
 votes with its key. Then nothing is voted on until the peers have been asked
-(`qbft.replica.recollection`); if such a vote turns up once more in the same life, never again. A
-vote of a store that is known to be replaced shows nothing new of the kind, whenever it comes.
+(`qbft.replica.recollection`); if such a vote turns up once more in the same life, never again: the
+journal says so, and only `init --replace` makes another one. A vote of a store that is known to be
+replaced shows nothing new of the kind, whenever it comes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from qbft.core import InstanceId, Message
 from qbft.errors import JournalError
@@ -30,6 +32,10 @@ BEYOND_HELP = (
     "more nodes have lost their votes than may be faulty: none of them votes until an operator acts"
 )
 TWO_OF_ONE_KEY = "this node has stopped voting: another process votes with its key"
+STOP_ALL_BUT_ONE = (
+    f"{TWO_OF_ONE_KEY}; stop all but one of them for good, and run `qbft init --replace` for that "
+    "one before it is started again"
+)
 VOTES_AGAIN = "this node votes again, except where its lost votes may be"
 
 
@@ -75,13 +81,19 @@ class LostVotes:
         self._floors: dict[str, int] = {}
         self._has_recollected = False
         self._was_alarmed = False
+        self._is_shared = False
         self.why_not: str | None = None
         """Why this node does not vote; None: it does."""
 
     @property
     def standing(self) -> Standing:
         """Whether all votes are here, as far as is known."""
-        return self._recollection.standing
+        return Standing.SHARED if self._is_shared else self._recollection.standing
+
+    @property
+    def why_not_in_full(self) -> str:
+        """Why this node does not vote, and what its operator can do; empty: it does."""
+        return STOP_ALL_BUT_ONE if self._is_shared else self.why_not or ""
 
     @property
     def floors(self) -> Mapping[str, int]:
@@ -99,12 +111,15 @@ class LostVotes:
         )
 
     def recover(self, recovered: Recovered) -> None:
-        """Begin a life of the process: vote at once, or ask first."""
+        """Begin a life of the process: vote at once, ask first, or never vote."""
         self._replaced, self._floors = dict(recovered.replaced), dict(recovered.floors)
         self._remember_peers(recovered.cast())
         standing = self._journal.standing
         if standing is Standing.COMPLETE:
             self._go_on(())
+            return
+        if standing is Standing.SHARED:
+            self._stop_for_good()
             return
         self._ask_first(standing)
         self._try_to_go_on()
@@ -126,15 +141,15 @@ class LostVotes:
             return
         self._reject("own_vote_never_cast", peer)
         self._replaced[store_id] = sequence
-        if self.standing is Standing.LOST:
+        if self.standing in (Standing.LOST, Standing.SHARED):
             return
         if known and store_id != self._journal.store_id:
             self._voice.record(self._record(lost=False))
             self._keep_out(as_instance(vote.instance))
             return
         if self._has_recollected:
-            self.why_not = TWO_OF_ONE_KEY
-            self._tell(TWO_OF_ONE_KEY)
+            self._voice.record(replace(self._record(lost=True), shared=True))
+            self._stop_for_good()
             self._stop(JournalError(TWO_OF_ONE_KEY))
             return
         self._voice.record(self._record(lost=True))
@@ -156,6 +171,11 @@ class LostVotes:
         if self._recollection.is_open:
             self._recollection.ask()
             self._try_to_go_on()
+
+    def _stop_for_good(self) -> None:
+        self._is_shared = True
+        self.why_not = TWO_OF_ONE_KEY
+        self._tell(STOP_ALL_BUT_ONE)
 
     def _ask_first(self, standing: Standing) -> None:
         self.why_not = WITHOUT_VOTES

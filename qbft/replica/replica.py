@@ -103,7 +103,7 @@ class ReplicaStatus:
     """What a replica says of itself.
 
     `peers_heard` is when each peer's last frame came, `behind` whether a peer has told of decisions
-    that are not here yet.
+    that are not here yet, `why_not_voting` is empty where it votes.
     """
 
     open_instances: int
@@ -113,6 +113,7 @@ class ReplicaStatus:
     standing: Standing
     peers_heard: dict[int, int]
     behind: bool = False
+    why_not_voting: str = ""
 
 
 class Replica:
@@ -309,7 +310,7 @@ class Replica:
         self.misconduct.recover(self._recovered.evidence)
         for topic in (*self._store.topics(), *self._recovered.topics()):
             self._topics.add(topic)
-        if self._journal.standing is Standing.LOST:
+        if self._journal.standing in (Standing.LOST, Standing.SHARED):
             self._quarantined.update(self._recovered.votes)
         self._sealing.recover(self._recovered, self._store)
         self._lost_votes.recover(self._recovered)
@@ -461,6 +462,7 @@ class Replica:
             self._lost_votes.standing,
             dict(self._heard),
             self._catch_up.is_behind(),
+            self._lost_votes.why_not_in_full or ("" if self._voting else NOT_VOTING),
         )
 
     def depths(self) -> Depths:

@@ -73,8 +73,10 @@ class SimDisk:
     @property
     def standing(self) -> Standing:
         """Whether all votes are here; a new disk is taken for one that needs not ask."""
-        lost = [record.lost for record in self._records if isinstance(record, StandingRecord)]
-        return Standing.LOST if lost and lost[-1] else Standing.COMPLETE
+        said = [record for record in self._records if isinstance(record, StandingRecord)]
+        if said and said[-1].shared:
+            return Standing.SHARED
+        return Standing.LOST if said and said[-1].lost else Standing.COMPLETE
 
     def recover(self) -> Iterable[Record]:
         """What matters of undecided instances or of none; of votes the current (docs/adr/012).

@@ -411,7 +411,7 @@ class World:
         if replica.is_voting or not self.plan.journal or not self._is_honest(node):
             return
         status = replica.status()
-        if node.validator not in self._mute or status.standing is Standing.COMPLETE:
+        if node.validator not in self._mute or status.standing is not Standing.LOST:
             raise Violation(f"I11: node {node.place} has stopped voting: {status}")
 
     def _is_honest(self, node: Node) -> bool:

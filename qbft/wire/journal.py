@@ -83,6 +83,7 @@ def _fill_record(target: pb.JournalRecord, record: Record) -> None:
 def _fill_standing(target: pb.JournalStanding, record: StandingRecord) -> None:
     target.lost = record.lost
     target.next_sequence = record.next_sequence
+    target.shared = record.shared
     for store_id, sequence in record.replaced:
         target.replaced.add(store_id=store_id, sequence=sequence)
     for topic, height in record.floors:
@@ -127,4 +128,5 @@ def _standing_of(message: pb.JournalStanding) -> StandingRecord:
         replaced,
         message.next_sequence,
         tuple((floor.topic, floor.height) for floor in floors),
+        message.shared,
     )

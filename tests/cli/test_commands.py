@@ -8,15 +8,18 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import SECONDS, Ended, environment, qbft
 
+from qbft.client import ClientError, NodeStatus
 from qbft.cluster import Cluster
 from qbft.crypto.keys import VoteKey
 from qbft_server.access import Gate, Permissions
 from qbft_server.cli import main
+from qbft_server.cli.asking import WHY_CHARACTERS_MAX, _print_status, _status_record
 from qbft_server.cli.credentials import read_access
 from qbft_server.cli.output import shown_value
 from qbft_server.config import ClientSettings
@@ -35,6 +38,23 @@ def test_init_says_what_it_made(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert all(Path(file).is_file() for file in told["node_files"])
     assert (told["nodes"], told["faulty"], len(told["cluster_id"])) == (4, 1, 64)
     assert (told["guarded"], told["proposer_key"]) == ("guarded/", str(tmp_path / "c/proposer.key"))
+
+
+def test_status_says_why_a_node_does_not_vote(capfd: pytest.CaptureFixture[str]) -> None:
+    """Docs/adr/020: what its operator has to do; the words are a node's, so one line, not long."""
+    votes = NodeStatus("c/0", 0, bytes(32), 4, 1, "1", True, True, 0, 0, bytes(16), ())
+    stopped = replace(votes, voting=False, why_not_voting=f"stopped:\x1b[2J\nact{'!' * 1_000}")
+    _print_status(
+        [
+            _status_record(0, "a:1", votes),
+            _status_record(1, "a:2", stopped),
+            _status_record(2, "a:3", ClientError("nobody there")),
+        ]
+    )
+    said = "".join(capfd.readouterr().out.split("version")[1].split())
+    assert "node1:stopped:[2Jact!!!" in said
+    assert "node0:" not in said
+    assert said.count("!") < WHY_CHARACTERS_MAX
 
 
 def test_init_makes_a_guarded_example(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,12 @@ from e2e.service_clients import proposal, stub_of
 from half_open import Proxy
 
 from qbft.cluster import Cluster
-from qbft.replica.lost_votes import TWO_OF_ONE_KEY, VOTES_AGAIN, WITHOUT_VOTES
+from qbft.replica.lost_votes import (
+    STOP_ALL_BUT_ONE,
+    TWO_OF_ONE_KEY,
+    VOTES_AGAIN,
+    WITHOUT_VOTES,
+)
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.local import LocalCluster, claim_ports
 
@@ -128,8 +133,8 @@ async def test_a_copy_of_a_node_that_runs_beside_it(tmp_path: Path) -> None:
 
     First the peers reach the node, then its copy, then the node again, while both go on dialling
     them. Whoever hears of a vote that it has not cast stops and asks what else there may be; the
-    copy, that hears of one again after it had asked, stops for good. All say so, the one that is
-    left is a full member, and nothing is decided twice.
+    copy, that hears of one again after it had asked, stops for good, also when it is started once
+    more. All say so, the one that is left is a full member, and nothing is decided twice.
     """
     async with LocalCluster.create(tmp_path / "cluster", environment=FAST) as cluster:
         here = cluster.cluster.validators[NODE].peer
@@ -175,5 +180,13 @@ async def test_a_copy_of_a_node_that_runs_beside_it(tmp_path: Path) -> None:
                 assert votes_so_far(copy, NODE) == said
                 assert not await is_voting(copy)
                 assert await has_decided(copy, NODE, 0) == b"0"
+
+                assert await copy.stop(NODE) == 0
+                told_so_far = copy.log(NODE).read_text().count(STOP_ALL_BUT_ONE)
+                await copy.start(NODE)
+                told = await status(copy)
+                assert (told.voting, told.why_not_voting) == (False, STOP_ALL_BUT_ONE)
+                assert copy.log(NODE).read_text().count(STOP_ALL_BUT_ONE) == told_so_far + 1
+                assert votes_so_far(copy, NODE) == said
                 assert await copy.stop(NODE) == 0
             await stop_and_audit(cluster)

@@ -30,7 +30,13 @@ from qbft.crypto.proposal import Proposal
 from qbft.errors import JournalError
 from qbft.records import QuarantineRecord, Standing, StandingRecord
 from qbft.replica.limits import ReplicaLimits
-from qbft.replica.lost_votes import BEYOND_HELP, TWO_OF_ONE_KEY, VOTES_AGAIN, WITHOUT_VOTES
+from qbft.replica.lost_votes import (
+    BEYOND_HELP,
+    STOP_ALL_BUT_ONE,
+    TWO_OF_ONE_KEY,
+    VOTES_AGAIN,
+    WITHOUT_VOTES,
+)
 from qbft.replica.policy import TopicPolicy
 from qbft.replica.recollection import PAGE_ASKS_MAX
 from qbft.sim.authenticator import SimSignature
@@ -321,12 +327,56 @@ def test_two_processes_with_one_key() -> None:
     assert is_voting(rig)
     rig.receive(2, relayed=(vote(PREPARE, 1, proposal(b"x", 8), sequence=51),))
     assert not is_voting(rig)
-    assert rig.told[-1] == TWO_OF_ONE_KEY
+    assert rig.told[-1] == rig.replica.status().why_not_voting == STOP_ALL_BUT_ONE
     answer_all(rig, 0, 2, 3)
     rig.wait(2_000)
     assert not is_voting(rig)
     rig.receive(2, certificates=(certificate(V, (0, 2, 3)),), proposals=(V,))
     assert rig.disk.get(V.instance) is not None
+
+
+def stopped_for_good() -> Rig:
+    """It has asked once, and then met another vote that it has not cast."""
+    rig = voted_rig()
+    rig.receive(2, relayed=(vote(PREPARE, 1, W, sequence=50),))
+    answer_all(rig, 0, 2)
+    rig.receive(2, relayed=(vote(PREPARE, 1, proposal(b"x", 8), sequence=51),))
+    return rig
+
+
+def test_that_another_process_votes_with_its_key_outlives_restarts() -> None:
+    """Docs/adr/020: a supervisor that starts it again lets it vote no more than it did before.
+
+    Nobody has to tell it of the other one; it asks nobody, says what its operator has to do, takes
+    what others decide, and writes nothing more.
+    """
+    rig = stopped_for_good()
+    for _ in range(2):
+        rig = rig.restart()
+        rig.receive(0, own_section(vote(PP, 0, W), proposals=(W,)))
+        answer_all(rig, 0, 2, 3)
+        rig.wait(2_000)
+        rig.receive(2, relayed=(vote(PREPARE, 1, proposal(b"y", 9), sequence=60),))
+        assert not is_voting(rig)
+        assert rig.told == [STOP_ALL_BUT_ONE]
+        assert rig.replica.status().standing is Standing.SHARED
+        assert kinds(rig.turns) == []
+        assert records_of(rig.turns, lambda r: isinstance(r, StandingRecord)) == []
+        assert [f for t in rig.turns for _, f in t.frames if f.memory_wanted is not None] == []
+        with pytest.raises(JournalError, match=TWO_OF_ONE_KEY):
+            rig.replica.propose(proposal(b"z", 11), rig.now)
+    rig.receive(2, certificates=(certificate(V, (0, 2, 3)),), proposals=(V,))
+    assert rig.disk.get(V.instance) is not None
+
+
+def test_a_replaced_journal_ends_it_that_two_processes_had_its_key() -> None:
+    """Docs/adr/020: `init --replace` is how an operator says that the other one is stopped."""
+    rig = stopped_for_good()
+    rig.disk.replace(bytes(15) + b"x")
+    rig = rig.restart()
+    assert rig.told == [WITHOUT_VOTES]
+    answer_all(rig, 0, 2)
+    assert is_voting(rig)
 
 
 def test_numbers_of_lost_votes_are_not_given_out_again() -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from qbft.wire.v1 import messages_pb2 as qbft_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15qbft/v1/journal.proto\x12\x07qbft.v1\x1a\x16qbft/v1/messages.proto\"W\n\x0bJournalVote\x12!\n\x04vote\x18\x01 \x01(\x0b\x32\x13.qbft.v1.SignedVote\x12%\n\x08prepares\x18\x02 \x03(\x0b\x32\x13.qbft.v1.SignedVote\"X\n\x0fJournalProposal\x12#\n\x08proposal\x18\x01 \x01(\x0b\x32\x11.qbft.v1.Proposal\x12\x10\n\x08is_input\x18\x02 \x01(\x08\x12\x0e\n\x06is_own\x18\x03 \x01(\x08\"]\n\x11JournalQuarantine\x12%\n\x08instance\x18\x01 \x01(\x0b\x32\x13.qbft.v1.InstanceId\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tabandoned\x18\x03 \x01(\x08\",\n\x0bJournalMark\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0e\n\x06height\x18\x02 \x01(\x04\"/\n\tLostVotes\x12\x10\n\x08store_id\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"*\n\tVoteFloor\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0e\n\x06height\x18\x02 \x01(\x04\"\x80\x01\n\x0fJournalStanding\x12\x0c\n\x04lost\x18\x01 \x01(\x08\x12$\n\x08replaced\x18\x02 \x03(\x0b\x32\x12.qbft.v1.LostVotes\x12\x15\n\rnext_sequence\x18\x03 \x01(\x04\x12\"\n\x06\x66loors\x18\x04 \x03(\x0b\x32\x12.qbft.v1.VoteFloor\"\xc1\x02\n\rJournalRecord\x12$\n\x04vote\x18\x01 \x01(\x0b\x32\x14.qbft.v1.JournalVoteH\x00\x12,\n\x08proposal\x18\x02 \x01(\x0b\x32\x18.qbft.v1.JournalProposalH\x00\x12%\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32\x11.qbft.v1.DecisionH\x00\x12\x30\n\nquarantine\x18\x04 \x01(\x0b\x32\x1a.qbft.v1.JournalQuarantineH\x00\x12,\n\x08standing\x18\x05 \x01(\x0b\x32\x18.qbft.v1.JournalStandingH\x00\x12$\n\x04mark\x18\x06 \x01(\x0b\x32\x14.qbft.v1.JournalMarkH\x00\x12%\n\x08\x65vidence\x18\x07 \x01(\x0b\x32\x11.qbft.v1.EvidenceH\x00\x42\x08\n\x06record\"8\n\rJournalCommit\x12\'\n\x07records\x18\x01 \x03(\x0b\x32\x16.qbft.v1.JournalRecordb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15qbft/v1/journal.proto\x12\x07qbft.v1\x1a\x16qbft/v1/messages.proto\"W\n\x0bJournalVote\x12!\n\x04vote\x18\x01 \x01(\x0b\x32\x13.qbft.v1.SignedVote\x12%\n\x08prepares\x18\x02 \x03(\x0b\x32\x13.qbft.v1.SignedVote\"X\n\x0fJournalProposal\x12#\n\x08proposal\x18\x01 \x01(\x0b\x32\x11.qbft.v1.Proposal\x12\x10\n\x08is_input\x18\x02 \x01(\x08\x12\x0e\n\x06is_own\x18\x03 \x01(\x08\"]\n\x11JournalQuarantine\x12%\n\x08instance\x18\x01 \x01(\x0b\x32\x13.qbft.v1.InstanceId\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tabandoned\x18\x03 \x01(\x08\",\n\x0bJournalMark\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0e\n\x06height\x18\x02 \x01(\x04\"/\n\tLostVotes\x12\x10\n\x08store_id\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"*\n\tVoteFloor\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0e\n\x06height\x18\x02 \x01(\x04\"\x90\x01\n\x0fJournalStanding\x12\x0c\n\x04lost\x18\x01 \x01(\x08\x12$\n\x08replaced\x18\x02 \x03(\x0b\x32\x12.qbft.v1.LostVotes\x12\x15\n\rnext_sequence\x18\x03 \x01(\x04\x12\"\n\x06\x66loors\x18\x04 \x03(\x0b\x32\x12.qbft.v1.VoteFloor\x12\x0e\n\x06shared\x18\x05 \x01(\x08\"\xc1\x02\n\rJournalRecord\x12$\n\x04vote\x18\x01 \x01(\x0b\x32\x14.qbft.v1.JournalVoteH\x00\x12,\n\x08proposal\x18\x02 \x01(\x0b\x32\x18.qbft.v1.JournalProposalH\x00\x12%\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32\x11.qbft.v1.DecisionH\x00\x12\x30\n\nquarantine\x18\x04 \x01(\x0b\x32\x1a.qbft.v1.JournalQuarantineH\x00\x12,\n\x08standing\x18\x05 \x01(\x0b\x32\x18.qbft.v1.JournalStandingH\x00\x12$\n\x04mark\x18\x06 \x01(\x0b\x32\x14.qbft.v1.JournalMarkH\x00\x12%\n\x08\x65vidence\x18\x07 \x01(\x0b\x32\x11.qbft.v1.EvidenceH\x00\x42\x08\n\x06record\"8\n\rJournalCommit\x12\'\n\x07records\x18\x01 \x03(\x0b\x32\x16.qbft.v1.JournalRecordb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,9 +45,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VOTEFLOOR']._serialized_start=427
   _globals['_VOTEFLOOR']._serialized_end=469
   _globals['_JOURNALSTANDING']._serialized_start=472
-  _globals['_JOURNALSTANDING']._serialized_end=600
-  _globals['_JOURNALRECORD']._serialized_start=603
-  _globals['_JOURNALRECORD']._serialized_end=924
-  _globals['_JOURNALCOMMIT']._serialized_start=926
-  _globals['_JOURNALCOMMIT']._serialized_end=982
+  _globals['_JOURNALSTANDING']._serialized_end=616
+  _globals['_JOURNALRECORD']._serialized_start=619
+  _globals['_JOURNALRECORD']._serialized_end=940
+  _globals['_JOURNALCOMMIT']._serialized_start=942
+  _globals['_JOURNALCOMMIT']._serialized_end=998
 # @@protoc_insertion_point(module_scope)

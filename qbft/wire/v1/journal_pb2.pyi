@@ -60,16 +60,18 @@ class VoteFloor(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., height: _Optional[int] = ...) -> None: ...
 
 class JournalStanding(_message.Message):
-    __slots__ = ("lost", "replaced", "next_sequence", "floors")
+    __slots__ = ("lost", "replaced", "next_sequence", "floors", "shared")
     LOST_FIELD_NUMBER: _ClassVar[int]
     REPLACED_FIELD_NUMBER: _ClassVar[int]
     NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     FLOORS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
     lost: bool
     replaced: _containers.RepeatedCompositeFieldContainer[LostVotes]
     next_sequence: int
     floors: _containers.RepeatedCompositeFieldContainer[VoteFloor]
-    def __init__(self, lost: _Optional[bool] = ..., replaced: _Optional[_Iterable[_Union[LostVotes, _Mapping]]] = ..., next_sequence: _Optional[int] = ..., floors: _Optional[_Iterable[_Union[VoteFloor, _Mapping]]] = ...) -> None: ...
+    shared: bool
+    def __init__(self, lost: _Optional[bool] = ..., replaced: _Optional[_Iterable[_Union[LostVotes, _Mapping]]] = ..., next_sequence: _Optional[int] = ..., floors: _Optional[_Iterable[_Union[VoteFloor, _Mapping]]] = ..., shared: _Optional[bool] = ...) -> None: ...
 
 class JournalRecord(_message.Message):
     __slots__ = ("vote", "proposal", "decision", "quarantine", "standing", "mark", "evidence")

@@ -63,6 +63,9 @@ DO_THEY_RUN = "do they run (`qbft node NODE_FILE`), and is this their cluster fi
 VALUE_BYTES_MAX = 64 << 20
 """The most that any node can be configured for."""
 
+WHY_CHARACTERS_MAX = 300
+"""Of what a node says of itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asking:
@@ -461,6 +464,10 @@ def _print_status(records: list[dict[str, Any]]) -> None:
             record["version"],
         )
     console().print(table)
+    for record in records:
+        if record.get("why_not_voting"):
+            why = one_line(record["why_not_voting"])[:WHY_CHARACTERS_MAX]
+            console().print(f"node {record['validator']}: {why}")
 
 
 def _yes(is_so: bool) -> str:

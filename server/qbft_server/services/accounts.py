@@ -50,6 +50,7 @@ def status(parts: NodeParts) -> pb.GetStatusReply:
         store_id=parts.store.store_id,
         peers=peers,
         clock_unix_ms=time.time_ns() // 1_000_000,
+        why_not_voting=told.why_not_voting,
     )
 
 

@@ -206,6 +206,8 @@ class VoteJournal:
     def standing(self) -> Standing:
         """Whether it holds every vote that this node's key has cast (HARDENING W7)."""
         said = self.live.standing
+        if said is not None and said.shared:
+            return Standing.SHARED
         if said is not None and said.lost:
             return Standing.LOST
         return Standing.UNVOTED if self._next_sequence == 1 else Standing.COMPLETE

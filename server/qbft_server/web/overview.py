@@ -127,6 +127,7 @@ class Overview:
             "nodes": roster.nodes,
             "quorum": roster.quorum,
             "voting": status.voting,
+            "why_not_voting": status.why_not_voting,
             "quorum_reachable": len(parts.links.connected) + 1 >= roster.quorum,
             "open_instances": status.open_instances,
             "held_votes": status.held_votes,

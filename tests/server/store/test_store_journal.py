@@ -130,6 +130,24 @@ async def test_a_standing_outlives_rotations_and_restarts(directory: Path) -> No
     journal.close()
 
 
+async def test_that_the_key_is_shared_outlives_rotations_and_restarts(directory: Path) -> None:
+    """Docs/adr/020: nothing that is written later, but another journal, lets it vote again."""
+    limits = JournalLimits(segment_bytes_max=HEADER_BYTES + 1, retained_bytes_max=HEADER_BYTES)
+    journal = opened(directory, limits)
+    await journal.commit([prepare(1)])
+    said = StandingRecord(lost=True, replaced=((bytes(16), 77),), next_sequence=78, shared=True)
+    await journal.commit([said])
+    for height in range(2, 5):
+        for later in (proposal(height), decided(height)):
+            await journal.commit([later])
+        assert journal.stats.checkpoints
+        journal.close()
+        journal = opened(directory, limits)
+        assert (journal.standing, journal.next_sequence) == (Standing.SHARED, 78)
+        assert next(iter(journal.recover())) == said
+    journal.close()
+
+
 async def test_a_journal_that_replaces_another_says_so(tmp_path: Path) -> None:
     """HARDENING W7, K24: until its node has asked its peers it is without votes."""
     directory = tmp_path / "journal"

@@ -85,8 +85,8 @@ function showVerdict(state) {
   const answering = state.cluster.filter((node) => node.answers);
   const down = state.cluster.filter((node) => !node.answers && !node.linked && !node.self);
   const verdict = byId("verdict");
-  const { voting, quorum_reachable: reachable } = state.node;
-  if (!voting) verdict.textContent = "This node does not vote.";
+  const { voting, why_not_voting: why, quorum_reachable: reachable } = state.node;
+  if (!voting) verdict.textContent = `This node does not vote: ${why}.`;
   else if (!reachable)
     verdict.textContent = `No quorum: nothing can be decided${down.length ? ` without ${named(down)}` : ""}.`;
   else if (down.length) verdict.textContent = `Deciding, without ${named(down)}.`;
