@@ -139,6 +139,7 @@ class Openings:
             limits.open_instances_of_peers_max // max(1, len(self._paces)),
         )
         self._openers: dict[InstanceId, int] = {}
+        self._resumed: set[InstanceId] = set()
         self._counts = dict.fromkeys((validator, TOGETHER, *self._paces), 0)
         self._placed: dict[InstanceId, tuple[_Share, int]] = {}
         self._leaving: list[tuple[int, InstanceId]] = []
@@ -153,13 +154,22 @@ class Openings:
         """Whose clients or messages opened each instance; those of the journal are nobody's."""
         return self._openers
 
+    @property
+    def resumed_count(self) -> int:
+        """How many that own clients proposed for before a restart are still open."""
+        return len(self._resumed)
+
+    def resumed(self, instance: InstanceId) -> None:
+        """Note one that own clients proposed for in an earlier life: it has its place still."""
+        self._resumed.add(instance)
+
     def count_of(self, opener: int) -> int:
         """How many of them one validator opened."""
         return self._counts[opener]
 
     def has_own_place(self) -> bool:
         """Whether own clients may open one more; counted if not."""
-        if self._counts[self._validator] < self._limits.open_instances_max:
+        if self._counts[self._validator] + len(self._resumed) < self._limits.open_instances_max:
             return True
         self._bites.note(Bound.OPEN_INSTANCES_MAX)
         return False
@@ -205,6 +215,7 @@ class Openings:
         _, places = self._placed.get(instance, (None, 0))
         if places == 1:
             self._leave_place(instance)
+        self._resumed.discard(instance)
         opener = self._openers.pop(instance, None)
         if opener is not None:
             self._counts[opener] -= 1

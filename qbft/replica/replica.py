@@ -339,6 +339,7 @@ class Replica:
                 given = record.proposal
             if record.is_own:
                 self._conclusions.remember_own(record.proposal)
+                self._openings.resumed(instance)
         if instance == self._sealing.instance:
             self._sealing.inform(opened, self._now_ms)
         opened.resume(votes, given, self._now_ms)
@@ -435,6 +436,11 @@ class Replica:
     def is_open(self, instance: InstanceId) -> bool:
         """Whether the instance is undecided here and known."""
         return instance in self._open or instance in self._conclusions
+
+    @property
+    def resumed_of_clients(self) -> int:
+        """How many instances are open that own clients proposed for before a restart."""
+        return self._openings.resumed_count
 
     def has_input(self, instance: InstanceId) -> bool:
         """Whether it is open here and has a value to propose, which may be another's."""

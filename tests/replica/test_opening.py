@@ -207,6 +207,25 @@ async def test_peers_leave_own_clients_and_each_other_their_places() -> None:
         rig.replica.propose(proposal(b"v", 202), rig.now)
 
 
+@pytest.mark.bites("open_instances_max")
+async def test_what_clients_opened_before_a_restart_has_its_place_still() -> None:
+    """With a quorum away each restart gave them all places anew, and resumed what they had."""
+    limits = ReplicaLimits(open_instances_max=2)
+    rig = Rig(1, limits=limits)
+    rig.receive(0, proposals=(proposal(b"v", 100),))
+    rig.propose(proposal(b"v", 200))
+    rig = rig.restart(limits=limits)
+    assert (rig.replica.status().open_instances, rig.replica.resumed_of_clients) == (2, 1)
+    rig.propose(proposal(b"v", 201))
+    with pytest.raises(Busy):
+        rig.replica.propose(proposal(b"v", 202), rig.now)
+    rig.propose(proposal(b"v", 200))  # whoever comes again for it needs no place
+    decided = proposal(b"v", 200)
+    rig.receive(0, certificates=(certificate(decided, (0, 2, 3)),), proposals=(decided,))
+    assert rig.replica.resumed_of_clients == 0
+    rig.propose(proposal(b"v", 202))
+
+
 def test_round_changes_cannot_open_beyond_the_budget() -> None:
     """F+1 ROUND-CHANGEs need a place too, which is no peer's: a liar fills no honest one's."""
     rig = Rig(1, limits=ReplicaLimits(open_instances_of_peers_max=3))

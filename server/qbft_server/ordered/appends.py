@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -25,7 +26,7 @@ from qbft.replica.bounds import Bites
 from qbft.replica.driver import now_ms
 from qbft_server.bounds import NodeBound
 from qbft_server.ordered.log import LogStore, TopicLog
-from qbft_server.ordered.queue import AppendQueue, LostTooOften
+from qbft_server.ordered.queue import AppendQueue, LostTooOften, Opener
 
 REMEMBERED_TOPICS_MAX = 1_024
 REMEMBERED_IDS_MAX = 1 << 18
@@ -52,6 +53,20 @@ class Proposer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Nobody:
+    """Opens whatever there is to open: on nobody's account."""
+
+    replica: Proposer
+    wake: Callable[[], None]
+    has_room: bool = True
+
+    async def propose(self, proposal: Proposal) -> Decision:
+        deciding = self.replica.propose(proposal, now_ms())
+        self.wake()
+        return await deciding
+
+
 class Appends:
     """What the clients of one node append to ordered topics.
 
@@ -60,7 +75,7 @@ class Appends:
     Args:
         replica: proposes batches.
         store: gives what was decided.
-        wake: tells the replica's driver that there is something to do.
+        wake: tells the replica's driver that there is something to do for nobody's account.
         first_height: gives the first height of a topic that this epoch decides.
     """
 
@@ -80,7 +95,7 @@ class Appends:
         """How often which bound has bitten."""
         self._replica = replica
         self._store = store
-        self._wake = wake
+        self._nobody = _Nobody(replica, wake)
         self._first_height = first_height
         self._queues: dict[str, AppendQueue] = {}
         self._starting: asyncio.Queue[AppendQueue] = asyncio.Queue()
@@ -95,9 +110,10 @@ class Appends:
                 if queue.pending:
                     queue.task = tasks.create_task(self._serve(queue))
 
-    async def append(self, topic: str, entry: Entry) -> Appended:
+    async def append(self, topic: str, entry: Entry, opener: Opener | None = None) -> Appended:
         """Wait until an entry stands; the caller has checked who may append it.
 
+        `opener` has the batches opened that begin with it, or that nobody else in them may open.
         Cancelled, it is proposed no more; a batch that was proposed with it may still be decided.
 
         Raises:
@@ -113,7 +129,7 @@ class Appends:
                 self._make_room()
             queue = self._queues[topic] = AppendQueue(topic)
             self._starting.put_nowait(queue)
-        waiter = queue.add(entry)
+        waiter = queue.add(entry, opener or self._nobody)
         try:
             appended = await waiter
         except LostTooOften:
@@ -264,17 +280,16 @@ class Appends:
         if self._replica.has_input(instance):
             decision = await self._store.wait_for(instance)
         else:
-            decision = await self._propose(Proposal(instance, encode_batch(batch)))
+            proposal = Proposal(instance, encode_batch(batch))
+            decision = await self._propose(queue.opener(batch), proposal)
         if decision is not None:
             decided = {entry.key for entry in entries_of(decision.value)}
             self.heights_lost += decided.isdisjoint(entry.key for entry in batch)
 
-    async def _propose(self, proposal: Proposal) -> Decision | None:
+    async def _propose(self, opener: Opener, proposal: Proposal) -> Decision | None:
         """Propose, and wait for the decision; None: not now."""
         try:
-            deciding = self._replica.propose(proposal, now_ms())
-            self._wake()
-            return await deciding
+            return await opener.propose(proposal)
         except ProposalConflict:  # what an earlier life proposed, or a task that was cancelled
             return await self._store.wait_for(proposal.instance)
         except Busy as busy:

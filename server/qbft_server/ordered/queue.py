@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Protocol
 
 from qbft.crypto.entries import (
     BATCH_ENTRIES_MAX,
@@ -14,6 +16,8 @@ from qbft.crypto.entries import (
     Key,
     is_standing_at,
 )
+from qbft.crypto.proposal import Proposal
+from qbft.decision import Decision
 from qbft.errors import QbftError
 from qbft.ordered import Appended
 
@@ -51,11 +55,33 @@ class LostTooOften(QbftError):  # noqa: N818 - named for what the client meets
         super().__init__(f"{LOSSES_MAX} heights went to other nodes' batches")
 
 
+class Opener(Protocol):
+    """A client of this node, on whose account instances are opened."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may open one more now."""
+        ...
+
+    async def propose(self, proposal: Proposal) -> Decision:
+        """Have a batch decided, whosever is decided then, and wait for the decision.
+
+        Raises:
+            Busy: it may not open more; come back later.
+            QbftError: what `Replica.propose` raises.
+        """
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Pending:
-    """An entry, and the calls that wait for it: one client may have sent it twice."""
+    """An entry, and the calls that wait for it: one client may have sent it twice.
+
+    `opener` is the client that sent it first.
+    """
 
     entry: Entry
+    opener: Opener
     waiters: set[asyncio.Future[Appended]] = field(default_factory=set)
     since: int | None = None
     """The height for which it was to be proposed first."""
@@ -87,7 +113,7 @@ class AppendQueue:
         """Those that came since it was last looked whether they stand already."""
         self._ahead: set[int] = set()
 
-    def add(self, entry: Entry) -> asyncio.Future[Appended]:
+    def add(self, entry: Entry, opener: Opener) -> asyncio.Future[Appended]:
         """Let an entry wait; gives what tells where it stands.
 
         Raises:
@@ -95,7 +121,7 @@ class AppendQueue:
         """
         pending = self.pending.get(entry.key)
         if pending is None:
-            pending = self.pending[entry.key] = Pending(entry)
+            pending = self.pending[entry.key] = Pending(entry, opener)
             self.fresh.append(entry.key)
         elif pending.entry.value != entry.value:
             raise RequestIdUsed("another value waits here by this request id")
@@ -145,6 +171,14 @@ class AppendQueue:
         if chosen:
             self._ahead.add(height)
         return chosen
+
+    def opener(self, batch: Sequence[Entry]) -> Opener:
+        """On whose account a batch is opened: the first of its clients that may open one now.
+
+        Where none may, the oldest entry's has to wait for its turn.
+        """
+        openers = [self.pending[entry.key].opener for entry in batch]
+        return next((each for each in openers if each.has_room), openers[0])
 
     def _chosen(self, height: int) -> list[Entry]:
         chosen: list[Entry] = []

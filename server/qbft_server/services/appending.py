@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 
 from qbft.cluster import Cluster
@@ -17,7 +19,7 @@ from qbft.ordered import Appended
 from qbft.wire import decision_to_pb
 from qbft.wire.entries import entry_from_pb
 from qbft.wire.v1 import decision_pb2 as pb
-from qbft_server.ordered.queue import LostTooOften, NotStanding, RequestIdUsed
+from qbft_server.ordered.queue import LostTooOften, NotStanding, Opener, RequestIdUsed
 from qbft_server.parts import NodeParts
 from qbft_server.services.admission import Caller
 from qbft_server.services.budgets import Budgets
@@ -34,12 +36,22 @@ LOST_RETRY_MS = 100
 
 
 class Appending:
-    """Has entries of clients stand in ordered topics."""
+    """Has entries of clients stand in ordered topics.
 
-    def __init__(self, parts: NodeParts, budgets: Budgets, flights: Flights) -> None:
+    `opener` gives on whose account a client's batches are opened.
+    """
+
+    def __init__(
+        self,
+        parts: NodeParts,
+        budgets: Budgets,
+        flights: Flights,
+        opener: Callable[[str], Opener],
+    ) -> None:
         self._parts = parts
         self._budgets = budgets
         self._flights = flights
+        self._opener = opener
 
     async def append(self, request: pb.AppendRequest, client: Caller) -> Appended:
         """Put an entry at the next free position of its topic, and wait until it stands.
@@ -58,7 +70,8 @@ class Appending:
             try:
                 with budgets.wasted.checking(client.name, size):
                     check_author(self._parts.cluster, topic, entry)
-                return await self._parts.appends.append(topic, entry)
+                opener = self._opener(client.name)
+                return await self._parts.appends.append(topic, entry, opener)
             except DecisionsError:
                 raise
             except QbftError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from qbft.replica.bounds import Bites
 from qbft_server.bounds import NodeBound
@@ -30,16 +30,28 @@ LATER_MS = 5_000
 
 
 class Budgets:
-    """Of the clients of one node: messages, bytes, work and open instances."""
+    """Of the clients of one node: messages, bytes, work and open instances.
 
-    def __init__(self, limits: LimitSettings, load: ClientLoad, bites: Bites) -> None:
+    `resumed` gives how many instances are open that clients of an earlier life of it opened.
+    """
+
+    def __init__(
+        self,
+        limits: LimitSettings,
+        load: ClientLoad,
+        bites: Bites,
+        resumed: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.shares = Shares(limits.client_share_percent_max, bites)
         self.unread = Unread(load, self.shares)
         self.wasted = Wasted(bites)
         self.turns = Turns(limits.openings_at_once_max, bites)
         self.calls = Shared(load.calls, CALLS_MAX, "calls are open")
         self.undecided = Shared(
-            load.undecided, limits.open_instances_max, "undecided instances are open"
+            load.undecided,
+            limits.open_instances_max,
+            "undecided instances are open",
+            beside=resumed,
         )
         self.watches = Shared(
             load.watches, WATCHES_MAX, "watches are open", NodeBound.WATCHES_MAX, LATER_MS

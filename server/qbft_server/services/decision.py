@@ -36,13 +36,18 @@ class DecisionService(DecisionServiceServicer):
     """
 
     def __init__(self, parts: NodeParts) -> None:
-        budgets = Budgets(parts.config.limits, parts.metrics.clients, parts.metrics.bites)
+        budgets = Budgets(
+            parts.config.limits,
+            parts.metrics.clients,
+            parts.metrics.bites,
+            lambda: parts.replica.resumed_of_clients,
+        )
         self._parts = parts
         self._calls = Calls(parts, budgets)
         self._unread = budgets.unread
         self._flights = Flights(parts.replica, budgets)
         self._proposing = Proposing(parts, budgets, self._flights)
-        self._appending = Appending(parts, budgets, self._flights)
+        self._appending = Appending(parts, budgets, self._flights, self._proposing.opener)
         self._watching = Watching(parts.store, budgets)
 
     @property

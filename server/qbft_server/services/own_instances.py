@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from qbft.core import InstanceId
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
+from qbft.errors import Busy
 from qbft_server.services.budgets import Budgets
+from qbft_server.services.refusal import Refusal
+from qbft_server.services.shares import RETRY_MS
 
 
 class OwnInstances:
     """Proposes for clients.
 
     An instance counts as its opener's until it is decided, whether or not that client still waits:
-    who hangs up has opened it all the same.
+    who hangs up has opened it all the same. A batch of an ordered topic is opened by one of the
+    clients that have an entry in it.
 
     Args:
         propose: hands a proposal to the replica.
@@ -36,6 +41,17 @@ class OwnInstances:
         self._is_open = is_open
         self._is_decided = is_decided
         self._budgets = budgets
+
+    def opener(self, client: str) -> ClientOpener:
+        """On whose account to open what a client appends."""
+        return ClientOpener(self, client)
+
+    def has_room(self, client: str) -> bool:
+        """Whether a client may open one more now."""
+        budgets = self._budgets
+        return not budgets.turns.is_to_wait(client) and budgets.shares.has_room(
+            client, budgets.undecided
+        )
 
     async def propose(self, client: str, proposal: Proposal) -> Decision:
         """Have a value decided, and wait for the decision.
@@ -67,3 +83,28 @@ class OwnInstances:
 
         deciding.add_done_callback(decided)
         return await asyncio.shield(deciding)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOpener:
+    """A client that appends: the batches that begin with what it wants are its own instances."""
+
+    own: OwnInstances
+    client: str
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may open one more now."""
+        return self.own.has_room(self.client)
+
+    async def propose(self, proposal: Proposal) -> Decision:
+        """Have a batch decided, and wait for the decision.
+
+        Raises:
+            Busy: the client has opened as many as it may.
+            QbftError: what `Replica.propose` raises.
+        """
+        try:
+            return await self.own.propose(self.client, proposal)
+        except Refusal as refusal:  # whoever else has an entry in it may come next
+            raise Busy(refusal.message, RETRY_MS) from refusal

@@ -15,6 +15,7 @@ from qbft.errors import QbftError
 from qbft.replica.driver import now_ms
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft.wire.v1 import messages_pb2
+from qbft_server.ordered.queue import Opener
 from qbft_server.parts import NodeParts
 from qbft_server.services.admission import Caller
 from qbft_server.services.budgets import Budgets
@@ -40,6 +41,10 @@ class Proposing:
         self._budgets = budgets
         self._flights = flights
         self._own = OwnInstances(self._hand_over, self._is_open, self._is_decided, budgets)
+
+    def opener(self, client: str) -> Opener:
+        """On whose account to open what a client appends."""
+        return self._own.opener(client)
 
     async def propose(self, message: messages_pb2.Proposal, client: Caller) -> Decision:
         """Have a value decided, and wait for the decision, whosever value it is.

@@ -10,7 +10,7 @@ that do not come. These are the dynamic thresholds by which the ports of a switc
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from qbft.replica.bounds import Bites
@@ -26,7 +26,8 @@ class Shared:
     """A thing of which there is so much for all clients together.
 
     `what` is said, after a number, to a client that gets none; `bound` is counted where there is
-    none left at all, and None where somebody else sees to that.
+    none left at all, and None where somebody else sees to that. `beside` gives how much is held
+    that is no client's: it leaves less for all of them.
     """
 
     held: Held
@@ -34,6 +35,7 @@ class Shared:
     what: str
     bound: NodeBound | None = None
     retry_ms: int = RETRY_MS
+    beside: Callable[[], int] = lambda: 0
 
 
 class Shares:
@@ -54,6 +56,10 @@ class Shares:
             return False
         shared.held.add(client, size)
         return True
+
+    def has_room(self, client: str, shared: Shared) -> bool:
+        """Whether there is room for one more in the client's share; nothing is taken or counted."""
+        return self._in_the_way(client, shared, 1) is None
 
     def give_back(self, client: str, shared: Shared, size: int = 1) -> None:
         """So much is free again."""
@@ -90,10 +96,11 @@ class Shares:
 
     def _in_the_way(self, client: str, shared: Shared, size: int) -> NodeBound | None:
         """What keeps a client from holding so much more, if anything does."""
-        held, own = shared.held, shared.held.by_client.get(client, 0)
-        if shared.bound is not None and held.total and held.total + size > shared.most:
+        own = shared.held.by_client.get(client, 0)
+        total = shared.held.total + shared.beside()
+        if shared.bound is not None and total and total + size > shared.most:
             return shared.bound
-        its_part = self._percent_max * (own + max(shared.most - held.total, 0))
+        its_part = self._percent_max * (own + max(shared.most - total, 0))
         if own and 100 * (own + size) > its_part:
             return NodeBound.CLIENT_SHARE_PERCENT_MAX
         return None

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, NoReturn, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qbft.core import InstanceId
+from qbft.crypto.entries import Entry
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
 from qbft.errors import QbftError, UnauthorisedProposal
+from qbft.ordered import Appended
 from qbft.replica.bounds import Bites
 from qbft_server.bounds import NodeBound
 from qbft_server.config import LimitSettings
+from qbft_server.ordered.appends import Appends, Proposer
+from qbft_server.ordered.log import LogStore
 from qbft_server.services.budgets import Budgets
 from qbft_server.services.own_instances import OwnInstances
 from qbft_server.services.refusal import Refusal
@@ -213,14 +221,15 @@ class Clients:
         self.load = ClientLoad()
         self.replica = Replica()
         limits = LimitSettings(open_instances_max=open_max, openings_at_once_max=at_once_max)
-        budgets = Budgets(limits, self.load, Bites())
+        self.resumed = 0
+        budgets = Budgets(limits, self.load, Bites(), lambda: self.resumed)
         replica = self.replica
-        self._own = OwnInstances(replica.propose, replica.is_open, replica.is_decided, budgets)
+        self.own = OwnInstances(replica.propose, replica.is_open, replica.is_decided, budgets)
 
     async def propose(self, client: str, height: int) -> asyncio.Task[Decision]:
         """Let a client propose; what comes of it at once has come."""
         proposal = Proposal(InstanceId("t", height), b"value")
-        task = asyncio.create_task(self._own.propose(client, proposal))
+        task = asyncio.create_task(self.own.propose(client, proposal))
         await asyncio.sleep(0)
         return task
 
@@ -260,6 +269,83 @@ async def test_who_hangs_up_has_opened_it_all_the_same() -> None:
     await asyncio.sleep(0)
     assert clients.held == {"greedy": 3}
     await hang_up(await clients.propose("greedy", 5))
+
+
+async def test_what_an_earlier_life_left_open_leaves_less_for_all() -> None:
+    """With a quorum away a client had its share anew after each restart, and all were resumed."""
+    clients = Clients(16)
+    clients.resumed = 12
+    calls = [await clients.propose("greedy", height) for height in range(2)]
+    with pytest.raises(Refusal, match="2 undecided instances are open here"):
+        await (await clients.propose("greedy", 3))
+    clients.resumed = 0
+    calls += [await clients.propose("greedy", height) for height in range(3, 9)]
+    assert clients.held == {"greedy": 8}
+    await hang_up(*calls)
+
+
+def entry(number: int) -> Entry:
+    """What somebody appends."""
+    return Entry(b"request %d" % number, b"value")
+
+
+@asynccontextmanager
+async def appends_of(clients: Clients) -> AsyncIterator[Callable[[str, str, int], Any]]:
+    """Appends, as (client, topic, number), at a node with a replica that decides when told to."""
+
+    def is_refused(*_: object) -> NoReturn:
+        raise AssertionError
+
+    none = SimpleNamespace(
+        get=lambda _: None, low_water_mark=lambda _: 0, first_undecided=first_undecided
+    )
+    store = cast("LogStore", none)
+    replica = cast("Proposer", SimpleNamespace(has_input=lambda _: False, propose=is_refused))
+    appends = Appends(replica, store, wake=lambda: None, first_height=lambda _: 0)
+
+    async def append(client: str, topic: str, number: int) -> asyncio.Task[Appended]:
+        opener = clients.own.opener(client)
+        task = asyncio.create_task(appends.append(topic, entry(number), opener))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return task
+
+    running = asyncio.create_task(appends.run())
+    yield append
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def first_undecided(_topic: str, from_height: int) -> int:
+    """All topics are new."""
+    return from_height
+
+
+@pytest.mark.bites(SHARE)
+async def test_a_batch_counts_for_the_client_that_it_begins_with() -> None:
+    """Docs/adr/017: by appending and hanging up, one client could open all that a node may."""
+    clients = Clients(8)
+    async with appends_of(clients) as append:
+        for number in range(8):
+            await hang_up(await append("greedy", f"log/{number}", number))
+        assert clients.held == {"greedy": 4}
+        waiting = await append("greedy", "log/9", 9)
+        call = await append("polite", "log/10", 10)
+        assert clients.held == {"greedy": 4, "polite": 1}
+        await hang_up(waiting, call)
+
+
+async def test_a_batch_is_opened_by_whichever_of_its_clients_has_room() -> None:
+    """Whoever appends behind a greedy client need not wait until that one may open more."""
+    clients = Clients(8)
+    calls = [await clients.propose("greedy", height) for height in range(4)]
+    async with appends_of(clients) as append:
+        calls.append(await append("greedy", "log/a", 1))
+        assert clients.held == {"greedy": 4}
+        calls.append(await append("polite", "log/a", 2))
+        await asyncio.sleep(0.11)  # when the batch is looked at again
+        assert clients.held == {"greedy": 4, "polite": 1}
+        await hang_up(*calls)
 
 
 async def test_an_instance_counts_for_whoever_opened_it() -> None:

@@ -111,6 +111,8 @@ class Call:
 class Replica:
     """Votes, and has decided whatever is proposed, unless there is a `failure` to raise."""
 
+    resumed_of_clients = 0
+
     def __init__(
         self, failure: Callable[[], Exception] | None = None, *, is_voting: bool = True
     ) -> None:
