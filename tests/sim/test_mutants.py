@@ -26,6 +26,16 @@ FAST = (
 )
 """One of each sort, of those that are caught soon."""
 
+MOMENTS = {
+    "resume-forgets-prepare": "test_a_crash_around_a_prepare",
+    "resume-forgets-prepared": "test_a_crash_around_a_commit",
+    "prepares-not-journaled": "test_a_crash_around_a_commit",
+    "round-change-not-journaled": "test_a_crash_around_a_round_change",
+    "resume-proposes-again": "test_a_crash_around_a_proposal",
+    "commit-not-journaled": "test_a_crash_of_all_after_commits",
+}
+"""What a restart may forget, and who must notice: the crashes around votes of that kind."""
+
 CATALOGUE = """
     503 504 507 508 513 532 536 535 539 540 628 1505 2139 2144 3946 4011 4372 4557 4624 4619 4622
     4628 2869 1989
@@ -64,6 +74,13 @@ def test_it_is_caught(name: str) -> None:
     """By the hunter it names, within 500 seeds."""
     caught = hunt(BY_NAME[name], (BY_NAME[name].hunter,))
     assert caught.seed is not None
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_crashes_show_what_is_forgotten(name: str) -> None:
+    """SCENARIOS K1 to K12, K15: a test of crashes that no such bug makes fail shows nothing."""
+    test = f"tests:sim/test_crash_moments.py::{MOMENTS[name]}"
+    assert hunt(BY_NAME[name], (test,)).seen.startswith(MOMENTS[name])
 
 
 def test_without_a_bug_nothing_is_caught() -> None:

@@ -107,10 +107,9 @@ def test_the_swarm_meets_every_fault_and_every_rule() -> None:
 def test_a_crash_at_every_point(calm: Plan, *, kept: bool, everyone: bool) -> None:
     """A crash before, in and after each commit, and before each copy of a frame is sent.
 
-    SCENARIOS K1 to K16, K21: of each node at each point of a whole run, and of all nodes together
-    at every other point; what was being written is torn and truncated, or whole after all.
-    Clients read no answers in a world: of K14 this shows that the decision is kept, not that a
-    retry returns it.
+    SCENARIOS K21: of each node at each point of a whole run, and of all nodes together at every
+    other point; what was being written is torn and truncated, or whole after all. Which of these
+    points would show what was forgotten, `test_crash_moments.py` asks vote by vote.
     """
     calm = replace(calm, sync_ms_max=3)
     report = World(calm).run()
