@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from qbft.core.messages import Value
 from qbft.crypto.certificate import Certificate
 
 
@@ -12,18 +12,19 @@ from qbft.crypto.certificate import Certificate
 class Decision:
     """One instance's outcome.
 
-    In the service `value` is the decided bytes and `certificate.value` their digest; over `run()`
-    both are the engine's value. `own` tells whether the value is the one that was proposed by
-    whoever received this decision (SCENARIOS G2).
+    In the service `value` is the decided bytes, `instance` an `InstanceId` and
+    `certificate.value` the digest; over `run()` value and digest are the engine's value. `own`
+    tells whether the value is the one that was proposed by whoever received this decision
+    (SCENARIOS G2).
     """
 
-    value: Value
+    value: Any
     certificate: Certificate
     own: bool = False
 
     @property
-    def instance(self) -> object:
-        """The instance decided."""
+    def instance(self) -> Any:
+        """The instance decided: of the service an `InstanceId`, with `topic` and `height`."""
         return self.certificate.instance
 
     @property

@@ -55,6 +55,7 @@ def test_every_line_of_the_tutorial_does_what_it_says(folder: Path) -> None:
             "$PWD/mycluster": str(folder / "mycluster"),
             "mycluster": str(folder / "mycluster"),  # `pkill -f` must find no other test's nodes
             "examples/judge.py": str(folder / "judge.py"),
+            "examples/releases.py": str(ROOT / "examples/releases.py"),
             "/tmp/judge.sock": str(folder / "judge.sock"),  # noqa: S108 - what the page says
             "--nodes 4": f"--nodes 4 --base-port {port}",
             "--timeout 3": "--timeout 1",
@@ -92,11 +93,13 @@ def _check(out: str, err: str) -> None:
     assert "nodes 2 and 3 do not answer" in out
     watched = [line for line in out.splitlines() if "64250.00" in line]
     assert len(watched) >= 2, out
+    assert out.count("window 0: 1.4.0\n") == out.count("window 1: 1.5.0\n") == 2, out
     assert "prices/btc/20 = 64300.00" in out
     assert "prices/btc/21 is undecided: " in out
 
 
-def test_the_page_shows_the_program_as_it_is() -> None:
+def test_the_page_shows_the_programs_as_they_are() -> None:
     """What a reader copies is what the lines below run."""
-    (shown,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert shown == (ROOT / "examples/judge.py").read_text()
+    shown = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    examples = ("examples/releases.py", "examples/judge.py")
+    assert shown == [(ROOT / example).read_text() for example in examples]
