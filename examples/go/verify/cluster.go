@@ -8,11 +8,19 @@ import (
 	"strings"
 )
 
-// A cluster file is TOML, as `qbft init` writes it; three kinds of its lines matter here.
+// Node is a node as clients reach it.
+type Node struct {
+	Client      string // host:port
+	Certificate string // PEM, of itself alone
+}
+
+// A cluster file is TOML, as `qbft init` writes it; some kinds of its lines matter here.
 var (
-	nameLine  = regexp.MustCompile(`^name = "([A-Za-z0-9._-]+)"$`)
-	epochLine = regexp.MustCompile(`^epoch = (\d+)$`)
-	keyLine   = regexp.MustCompile(`^vote_key = "([0-9a-f]{64})"$`)
+	keyValue  = regexp.MustCompile(`^(\w+) = (.+)$`)
+	long      = regexp.MustCompile(`^long (\d+)$`)
+	nameForm  = regexp.MustCompile(`^"([A-Za-z0-9._-]+)"$`)
+	voteKey   = regexp.MustCompile(`^"([0-9a-f]{64})"$`)
+	epochForm = regexp.MustCompile(`^\d+$`)
 )
 
 // notLines are the strings and comments of TOML: what looks like a line within one of many lines is
@@ -20,41 +28,80 @@ var (
 var notLines = regexp.MustCompile(
 	`'''(?s:.*?)(?:'{3,5}|\z)|"""(?s:\\.|[^\\])*?(?:"{3,5}|\z)|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*`)
 
+// table is what stands before `=`, and what after it; strings of many lines without their quotes.
+type table map[string]string
+
+// read gives what stands above all tables, and each validator's table.
+func read(text []byte) (top table, validators []table) {
+	var strs []string
+	lines := notLines.ReplaceAllStringFunc(string(text), func(token string) string {
+		if strings.HasPrefix(token, "#") {
+			return ""
+		}
+		if !strings.HasPrefix(token, "'''") && !strings.HasPrefix(token, `"""`) {
+			return token
+		}
+		strs = append(strs, strings.Trim(token, token[:1]))
+		return fmt.Sprintf("long %d", len(strs)-1)
+	})
+	top = table{}
+	current := top
+	for _, line := range strings.Split(lines, "\n") {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			current = table{}
+			if line == "[[validators]]" {
+				validators = append(validators, current)
+			}
+		} else if found := keyValue.FindStringSubmatch(line); found != nil {
+			value := found[2]
+			if at := long.FindStringSubmatch(value); at != nil {
+				if i, err := strconv.Atoi(at[1]); err == nil && i < len(strs) {
+					value = strs[i]
+				}
+			}
+			current[found[1]] = value
+		}
+	}
+	return top, validators
+}
+
 // ParseCluster reads name, epoch and vote keys of a cluster file: a key counts in a validator's
 // table only, the other two above all tables.
 func ParseCluster(text []byte) (Cluster, error) {
-	var cluster Cluster
-	hasEpoch, table := false, ""
-	for _, line := range strings.Split(notLines.ReplaceAllStringFunc(string(text), ofOneLine), "\n") {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "[") {
-			table = line
-		} else if name := nameLine.FindStringSubmatch(line); name != nil && table == "" {
-			cluster.Name = name[1]
-		} else if epoch := epochLine.FindStringSubmatch(line); epoch != nil && table == "" {
-			number, err := strconv.ParseUint(epoch[1], 10, 64)
-			if err != nil {
-				return Cluster{}, err
-			}
-			cluster.Epoch, hasEpoch = number, true
-		} else if key := keyLine.FindStringSubmatch(line); key != nil && table == "[[validators]]" {
-			decoded, err := hex.DecodeString(key[1])
-			if err != nil {
-				return Cluster{}, err
-			}
-			cluster.Keys = append(cluster.Keys, decoded)
-		}
-	}
-	if cluster.Name == "" || !hasEpoch || len(cluster.Keys) == 0 {
+	top, validators := read(text)
+	name := nameForm.FindStringSubmatch(top["name"])
+	if name == nil || !epochForm.MatchString(top["epoch"]) || len(validators) == 0 {
 		return Cluster{}, fmt.Errorf("not a cluster file: it needs name, epoch and vote keys")
+	}
+	epoch, err := strconv.ParseUint(top["epoch"], 10, 64)
+	if err != nil {
+		return Cluster{}, err
+	}
+	cluster := Cluster{Name: name[1], Epoch: epoch}
+	for i, validator := range validators {
+		found := voteKey.FindStringSubmatch(validator["vote_key"])
+		if found == nil {
+			return Cluster{}, fmt.Errorf("not a cluster file: validator %d has no vote key", i)
+		}
+		key, err := hex.DecodeString(found[1])
+		if err != nil {
+			return Cluster{}, err
+		}
+		cluster.Keys = append(cluster.Keys, key)
 	}
 	return cluster, nil
 }
 
-// ofOneLine leaves a string of one line as it is, and nothing of one of many lines or a comment.
-func ofOneLine(token string) string {
-	if strings.HasPrefix(token, "#") || strings.HasPrefix(token, "'''") || strings.HasPrefix(token, `"""`) {
-		return ""
+// ParseNodes reads where clients reach the nodes of a cluster file, in order.
+func ParseNodes(text []byte) []Node {
+	var nodes []Node
+	_, validators := read(text)
+	for _, validator := range validators {
+		nodes = append(nodes, Node{
+			Client:      strings.ReplaceAll(validator["client"], `"`, ""),
+			Certificate: strings.TrimSpace(validator["tls_certificate"]),
+		})
 	}
-	return token
+	return nodes
 }

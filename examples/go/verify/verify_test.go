@@ -17,8 +17,8 @@ type vectors struct {
 		ClusterID string   `json:"cluster_id"`
 	}
 	ClusterFile struct {
-		Text    string
-		Refused []string
+		Text             string
+		Clients, Refused []string
 	} `json:"cluster_file"`
 	Values  []struct{ Value, Digest string }
 	Leaders []struct {
@@ -97,6 +97,15 @@ func TestKeysOfAClusterFile(t *testing.T) {
 	}
 	if !bytes.Equal(read.ID(), cluster.ID()) {
 		t.Errorf("another cluster: %d keys", len(read.Keys))
+	}
+	nodes := ParseNodes([]byte(all.ClusterFile.Text))
+	if len(nodes) != len(all.ClusterFile.Clients) {
+		t.Fatalf("%d nodes", len(nodes))
+	}
+	for i, client := range all.ClusterFile.Clients {
+		if nodes[i].Client != client || nodes[i].Certificate == "" {
+			t.Errorf("node %d is %v", i, nodes[i])
+		}
 	}
 	for _, text := range all.ClusterFile.Refused {
 		if _, err := ParseCluster([]byte(text)); err == nil {
