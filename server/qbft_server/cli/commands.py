@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _end("interrupted", code)
         return code if isinstance(code, int) else ExitCode.OK
     except typer.TyperException as error:
-        return _end(f"{error.format_message()}{_help_of(error)}", error.exit_code)
+        return _end(f"{error.format_message().rstrip('.')}{_help_of(error)}", error.exit_code)
     except SystemExit as end:  # typer's way out: of completion, or whoever read our output has left
         return ExitCode.FAILED if end.code else ExitCode.OK
     except BrokenPipeError:  # the same, seen by us: nothing to tell them
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _help_of(error: typer.TyperException) -> str:
     """Where to read how the command is used, for one who has used it wrongly."""
     context = getattr(error, "ctx", None)
-    return "" if context is None else f" See `{context.command_path} --help`."
+    return "" if context is None else f"; see `{context.command_path} --help`"
 
 
 def _drop_output() -> None:
