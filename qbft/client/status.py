@@ -34,9 +34,12 @@ class NodeStatus:
     peers: tuple[PeerStatus, ...]
     clock_zero_ms: float = 0.0
     """What the node's clock showed, in ms since 1970, when the asking loop's stood at zero: two
-    nodes' clocks differ by the difference, give or take half of what the answers took."""
+    nodes' clocks differ by the difference, give or take `clock_within_ms` of each."""
     why_not_voting: str = ""
     """For people; empty where it votes, or does not say."""
+    clock_within_ms: float = 0.0
+    """Half of what the answer took (as in NTP, RFC 5905, section 10): when it was written, nobody
+    knows more exactly."""
 
 
 def status_from_pb(reply: pb.GetStatusReply, asked_s: float, answered_s: float) -> NodeStatus:
@@ -64,4 +67,5 @@ def status_from_pb(reply: pb.GetStatusReply, asked_s: float, answered_s: float) 
         peers=peers,
         clock_zero_ms=reply.clock_unix_ms - (asked_s + answered_s) / 2 * 1000,
         why_not_voting=reply.why_not_voting,
+        clock_within_ms=(answered_s - asked_s) / 2 * 1000,
     )

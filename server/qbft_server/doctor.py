@@ -19,12 +19,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from grpc import aio
+
+from qbft.client import Access, Client, NodeStatus
+from qbft.client.pinned import PINNED
 from qbft.cluster import Cluster, Validator
 from qbft.errors import QbftError
 from qbft_server.config import NodeConfig
 from qbft_server.files import CLIENT_CONNECTIONS_MIN, OWN_FILES, peer_connections_max
 from qbft_server.health import is_serving
-from qbft_server.identity import load_tls_identity, load_vote_key
+from qbft_server.identity import TlsIdentity, load_tls_identity, load_vote_key
+from qbft_server.peers.tls import channel_credentials
 from qbft_server.signer.remote import RemoteSigner
 from qbft_server.store.segments import SegmentLog
 from qbft_server.store.store import DECISIONS_FILE, JOURNAL_DIRECTORY
@@ -36,6 +41,9 @@ SYNC_MS_MAX = 20.0
 FREE_BYTES_MIN = 1 << 30
 CLOCK_SECONDS = 0.2
 CLOCK_DRIFT_MAX = 0.01
+CLOCK_OFFSET_MS_MAX = 1_000.0
+"""No vote depends on it; but logs, and diagrams of what several nodes recorded, go by the clock."""
+
 REACH_SECONDS = 3.0
 
 
@@ -74,14 +82,15 @@ async def examine(file: Path) -> list[Finding]:
         config.listen.client, _believed(config, own), seconds=REACH_SECONDS
     )
     findings += _ports(config, is_running=is_running)
+    findings.append(await _clocks(config, cluster))
     findings += await asyncio.gather(
-        *(
-            _peer(index, validator)
-            for index, validator in enumerate(cluster.validators)
-            if index != config.validator
-        )
+        *(_peer(config, cluster, peer) for peer in _peers(config, cluster))
     )
     return findings
+
+
+def _peers(config: NodeConfig, cluster: Cluster) -> list[int]:
+    return [node for node in range(len(cluster.validators)) if node != config.validator]
 
 
 def _membership(cluster: Cluster) -> Finding:
@@ -216,8 +225,29 @@ def _believed(config: NodeConfig, own: Validator) -> Validator | None:
     return None if config.clients.insecure_plaintext else own
 
 
-async def _peer(index: int, validator: Validator) -> Finding:
-    what = f"node {index}"
+async def _clocks(config: NodeConfig, cluster: Cluster) -> Finding:
+    """How far the other nodes' clocks are from ours, as they tell any client."""
+    access = Access(insecure_plaintext=config.clients.insecure_plaintext)
+    async with Client(cluster, access=access) as client:
+        told = await client.status(REACH_SECONDS)
+    zero_ms = (time.time() - asyncio.get_running_loop().time()) * 1_000
+    seen, is_far = [], False
+    for peer in _peers(config, cluster):
+        status = told[peer]
+        if isinstance(status, NodeStatus):
+            offset_ms = status.clock_zero_ms - zero_ms
+            seen.append(f"node {peer} {offset_ms:+.0f} ms (within {status.clock_within_ms:.0f})")
+            is_far |= abs(offset_ms) - status.clock_within_ms > CLOCK_OFFSET_MS_MAX
+    if not seen:
+        return Finding("peers' clocks", Verdict.OK, "no other node tells its own")
+    if is_far:
+        fix = "run a time service on every node: logs and diagrams go by these clocks"
+        return Finding("peers' clocks", Verdict.WARN, ", ".join(seen), fix)
+    return Finding("peers' clocks", Verdict.OK, ", ".join(seen))
+
+
+async def _peer(config: NodeConfig, cluster: Cluster, peer: int) -> Finding:
+    what, validator = f"node {peer}", cluster.validators[peer]
     try:
         async with asyncio.timeout(REACH_SECONDS):
             host, _, port = validator.peer.rpartition(":")
@@ -227,8 +257,31 @@ async def _peer(index: int, validator: Validator) -> Finding:
         reason = getattr(error, "strerror", None) or "no answer"
         fix = "start it, or open the way to its peer port; until then one fewer may fail"
         return Finding(what, Verdict.WARN, f"peer port {validator.peer}: {reason}", fix)
-    if await is_serving(validator.client, validator, seconds=REACH_SECONDS):
-        seen = f"{validator.peer} takes connections, {validator.client} proves its TLS key"
-        return Finding(what, Verdict.OK, seen)
-    seen = f"{validator.peer} takes connections, {validator.client} does not prove its TLS key"
-    return Finding(what, Verdict.WARN, seen, "clients of that node need it; see its log")
+    try:
+        identity = load_tls_identity(config.tls_key, cluster.validators[config.validator])
+    except QbftError:
+        seen = f"{validator.peer} takes connections; without our TLS key no more can be seen"
+        return Finding(what, Verdict.WARN, seen, "put this validator's own TLS key there")
+    if not await _is_link_possible(cluster, peer, identity):
+        seen = f"{validator.peer} does not prove its TLS key, or does not take ours"
+        fix = "give both nodes the same cluster file, and each its own key; then SIGHUP"
+        return Finding(what, Verdict.WARN, seen, fix)
+    if not await is_serving(validator.client, validator, seconds=REACH_SECONDS):
+        seen = f"{validator.peer} proves its TLS key, {validator.client} does not"
+        return Finding(what, Verdict.WARN, seen, "clients of that node need it; see its log")
+    seen = f"{validator.peer} and {validator.client} prove its TLS key"
+    return Finding(what, Verdict.OK, seen)
+
+
+async def _is_link_possible(cluster: Cluster, peer: int, identity: TlsIdentity) -> bool:
+    """Whether both sides of a link prove their keys: the handshake alone, no stream is opened."""
+    address = cluster.validators[peer].peer
+    async with aio.secure_channel(
+        address, channel_credentials(cluster, peer, identity), PINNED
+    ) as channel:
+        try:
+            async with asyncio.timeout(REACH_SECONDS):
+                await channel.channel_ready()
+        except TimeoutError:
+            return False
+    return True

@@ -434,7 +434,7 @@ def _status_record(node: int, address: str, account: NodeStatus | ClientError) -
     if isinstance(account, ClientError):
         return {**record, "answers": False, "why": one_line(str(account))}
     told = asdict(account)
-    del told["clock_zero_ms"]  # of the asking process's own clock
+    del told["clock_zero_ms"], told["clock_within_ms"]  # of the asking process's own clock
     told["cluster_id"], told["store_id"] = account.cluster_id.hex(), account.store_id.hex()
     return {**told, **record, "answers": True}
 
