@@ -27,7 +27,8 @@ if [ ! -d "$made" ]; then
     fi
   done
   rm -rf "$public"/.made.*
-  qbft init "$made" --nodes 4 --open --name compose --base-port 7400 \
+  # Ordered are the topics of examples/locks.py and examples/config_store.py.
+  qbft init "$made" --nodes 4 --open --ordered locks/ --ordered config/ --name compose --base-port 7400 \
     --host node0 --host node1 --host node2 --host node3
 fi
 

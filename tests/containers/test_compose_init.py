@@ -50,6 +50,7 @@ def _check_whole(root: Path) -> None:
     """Every node can start: its keys are those of the one cluster file, and its store opens."""
     cluster = Cluster.load(root / PUBLIC / "cluster.toml")
     assert [v.client for v in cluster.validators] == [f"node{node}:7401" for node in NODES]
+    assert {p.prefix for p in cluster.all_prefixes if p.ordered} == {"locks/", "config/"}
     assert not list((root / PUBLIC).glob("*made*"))
     for node in NODES:
         config = NodeConfig.load(root / f"init/{node}/node.toml")
