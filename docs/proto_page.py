@@ -150,7 +150,8 @@ def _short(name: str) -> str:
 
 
 def _one_line(comment: str) -> str:
-    return " ".join(comment.split()).replace("|", "\\|")
+    """A comment as a cell, in which no bar ends it and no bracket begins a link."""
+    return " ".join(comment.split()).replace("|", "\\|").replace("[", "\\[")
 
 
 def _row(*cells: str) -> str:

@@ -48,7 +48,11 @@ async def statuses(asking: Asking, seconds: float) -> dict[int, NodeStatus | Cli
 async def records(
     asking: Asking, instance: InstanceId, seconds: float, node: int | None
 ) -> dict[int, InstanceRecord | QbftError | None]:
-    """What every node, or that one, recorded of an instance; None: it has nothing."""
+    """What every node, or that one, recorded of an instance; None: it has nothing.
+
+    Raises:
+        ValueError: there is no such node.
+    """
 
     async def ask(link: NodeLink) -> InstanceRecord | QbftError | None:
         try:
@@ -59,7 +63,7 @@ async def records(
         except QbftError as failure:
             return failure
 
-    links = asking.links if node is None else [asking.links[node]]
+    links = asking.links if node is None else [asking.links[asking.known(node)]]
     told = await asyncio.gather(*map(ask, links))
     return {link.node: answer for link, answer in zip(links, told, strict=True)}
 

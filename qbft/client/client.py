@@ -283,6 +283,9 @@ class Client:
         """Ask every node, or this one, for what it recorded of an instance; None: it has nothing.
 
         Nothing of it is proven: a faulty node may say what it likes.
+
+        Raises:
+            ValueError: there is no such node.
         """
         return await accounts.records(self._asking, instance, timeout, node)
 

@@ -221,6 +221,10 @@ async def test_all_commands_on_a_cluster(tmp_path: Path) -> None:
         away = qbft("status", "--json", "-c", cluster.cluster_file)
         _ask_why(cluster.cluster_file)
         _look_into_instances(cluster.cluster_file, tmp_path)
+        running = qbft("abandon", cluster.directory / "node-0" / "node.toml", "t/7")
+    assert running.code == 5
+    assert "in use by another process" in running.err
+    _abandon(cluster.directory / "node-0" / "node.toml")
     assert {finding["verdict"] for finding in healthy.lines()} <= {"ok", "warn"}
     assert [one["verdict"] for one in healthy.lines() if "node" in one["what"]] == ["ok"] * 3
     assert away.code == 1
@@ -278,6 +282,17 @@ def _ask_why(cluster_file: Path) -> None:
     decided = qbft("why", "t/1", "-c", cluster_file)
     assert decided.code == 0
     assert decided.out.startswith("t/1: it is decided, in round ")
+
+
+def _abandon(node_file: Path) -> None:
+    """Give up t/7, which stayed undecided: once, and never what is decided."""
+    given_up = qbft("abandon", node_file, "t/7", "--json")
+    assert (given_up.code, given_up.err) == (0, "")
+    assert given_up.json() == {"topic": "t", "height": 7, "abandoned": True}
+    for named, why in (("t/7", "it has been given up before"), ("t/1", "it is decided")):
+        refused = qbft("abandon", node_file, named)
+        assert (refused.code, refused.out) == (5, "")
+        assert f"{named}: {why}" in refused.err
 
 
 def _look_into_instances(cluster_file: Path, folder: Path) -> None:

@@ -87,20 +87,28 @@ def test_every_target_that_a_page_names_is_there() -> None:
     assert named <= targets
 
 
-def test_a_shell_completes_what_was_begun(tmp_path: Path) -> None:
-    """What `qbft --install-completion` puts into a shell asks the program so. 1 s."""
+ASKED = {
+    "bash": {"COMP_WORDS": "qbft pro", "COMP_CWORD": "1"},
+    "zsh": {"_TYPER_COMPLETE_ARGS": "qbft pro"},
+    "fish": {"_TYPER_COMPLETE_ARGS": "qbft pro", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+}
+"""How each shell's part of `qbft --install-completion` asks the program."""
+
+
+@pytest.mark.parametrize("shell", ASKED)
+def test_a_shell_completes_what_was_begun(tmp_path: Path, shell: str) -> None:
+    """By its first letters a command is proposed, and no other one. 1 s."""
     program = tmp_path / "qbft"
     program.write_text("from qbft_server.cli import main\nmain()\n")
-    asked = {"_QBFT_COMPLETE": "complete_bash", "COMP_WORDS": "qbft pro", "COMP_CWORD": "1"}
     done = subprocess.run(
         [sys.executable, program],
-        env=environment(asked),
+        env=environment({"_QBFT_COMPLETE": f"complete_{shell}", **ASKED[shell]}),
         capture_output=True,
         text=True,
         timeout=SECONDS,
         check=False,
     )
-    assert done.stdout.split() == ["propose"]
+    assert re.findall(r'(?:^|")([a-z]+)(?=["\s])', done.stdout, re.MULTILINE) == ["propose"]
     assert done.returncode == 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qbft.core.quorum import max_faulty, quorum
+from qbft.diagnosis import Cause
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,3 +43,12 @@ def test_every_decision_is_named() -> None:
     }
     listed = re.findall(r"\[(.+)\]\((0.+\.md)\)", (folder / "index.md").read_text())
     assert {name: title for title, name in listed} == titles
+
+
+def test_every_cause_of_a_standstill_is_explained() -> None:
+    """docs/OPERATIONS.md says of each name that `qbft why --json` may give what it means."""
+    page = (ROOT / "docs/OPERATIONS.md").read_text()
+    table = page.partition("| cause | what it means")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(Cause)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from client_parts import INSTANCE
 from grpc import aio
 from pretend_cluster import TOPIC, PretendCluster, pretend_cluster
 
@@ -113,6 +114,7 @@ async def test_a_node_that_there_is_not_is_not_asked(node: int) -> None:
             anext(client.list_decisions(TOPIC, node=node)),
             anext(client.watch(TOPIC, node=node)),
             anext(client.watch_all(node)),
+            client.capture(INSTANCE, node=node),
         ]
         for call in calls:
             with pytest.raises(ValueError, match=f"node = {node}: allowed is 0 to 3"):

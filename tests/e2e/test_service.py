@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -16,6 +17,7 @@ from e2e.service_clients import (
     running_cluster,
     stub_of,
 )
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -221,7 +223,7 @@ async def test_many_proposals_over_one_stream(tmp_path: Path) -> None:
 
 
 async def test_tokens_guard_the_service_and_health_and_reflection_answer(tmp_path: Path) -> None:
-    """A wrong or missing token gets UNAUTHENTICATED; health tells of the quorum; names reflect."""
+    """Without the token UNAUTHENTICATED; health tells of the quorum; schemas reflect."""
     tokens = {"QBFT_CLIENTS__TOKENS": f'["{TOKEN}"]'}
     async with running_cluster(tmp_path, tokens) as cluster:
         async with stub_of(cluster, 0) as node:
@@ -241,6 +243,7 @@ async def test_tokens_guard_the_service_and_health_and_reflection_answer(tmp_pat
             reply = await node.Propose(proposal("t", 1, b"x"), metadata=good, timeout=SECONDS)
             assert reply.decision.value == b"x"
         async with channel_to(cluster, 0) as channel:
+            await _propose_without_the_schema(channel, good)
             health = health_pb2_grpc.HealthStub(channel)
             service = health_pb2.HealthCheckRequest(service="qbft.v1.DecisionService")
             alive = health_pb2.HealthCheckRequest()
@@ -255,6 +258,37 @@ async def test_tokens_guard_the_service_and_health_and_reflection_answer(tmp_pat
             async for answer in names.ServerReflectionInfo(iter([listing])):
                 found = {service.name for service in answer.list_services_response.service}
             assert "qbft.v1.DecisionService" in found
+
+
+async def _propose_without_the_schema(
+    channel: aio.Channel, metadata: Sequence[tuple[str, str]]
+) -> None:
+    """What grpcurl does: fetch the files of a service by reflection, and call by nothing else."""
+    pool = descriptor_pool.DescriptorPool()
+    known: set[str] = set()
+    names = reflection_pb2_grpc.ServerReflectionStub(channel)
+
+    async def fetch(request: reflection_pb2.ServerReflectionRequest) -> None:
+        async for answer in names.ServerReflectionInfo(iter([request]), timeout=SECONDS):
+            for encoded in answer.file_descriptor_response.file_descriptor_proto:
+                file = descriptor_pb2.FileDescriptorProto.FromString(encoded)
+                if file.name not in known:
+                    known.add(file.name)
+                    for other in set(file.dependency) - known:
+                        await fetch(reflection_pb2.ServerReflectionRequest(file_by_filename=other))
+                    pool.Add(file)
+
+    service = "qbft.v1.DecisionService"
+    await fetch(reflection_pb2.ServerReflectionRequest(file_containing_symbol=service))
+    propose = pool.FindServiceByName(service).methods_by_name["Propose"]
+    asks, tells = map(message_factory.GetMessageClass, (propose.input_type, propose.output_type))
+    request = asks()
+    request.proposal.instance.topic, request.proposal.instance.height = "reflected", 1
+    request.proposal.value = b"64123.50"
+    call = channel.unary_unary(f"/{service}/Propose", asks.SerializeToString, tells.FromString)
+    reply = await call(request, metadata=metadata, timeout=SECONDS)
+    assert reply.decision.value == b"64123.50"
+    assert len(reply.decision.certificate.commits) >= 3
 
 
 async def test_a_node_stops_gracefully(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import gzip
 
 import pytest
-from charon_dumps import DUTY, SLOT, dump_of
+from charon_dumps import DUTY, SLOT, bare, dump_by_hand, dump_of, sniffed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded_runs import plan, records
@@ -87,6 +87,45 @@ def test_who_leads_may_be_said() -> None:
     assert [decisions(record) for record in told] == [decisions(life) for life in CALM]
     with pytest.raises(CaptureError, match="none of them is 7"):
         read_records(data, first_leader=7)
+
+
+def test_a_dump_by_hand_is_read_field_by_field() -> None:
+    """The format as issue 7 has it, encoded without a schema: a wrong number in ours would show.
+
+    Three nodes go on to round 2, one of them prepared in round 1; node 1 leads it and decides.
+    """
+    value, began_ms = b"\x11" * 32, 1_700_000_000_000
+    changes = [bare(4, peer, 2, b"") for peer in (1, 2)] + [bare(4, 3, 2, b"", prepared=(1, value))]
+    prepares = [bare(2, peer, 1, value) for peer in (1, 2, 3)]
+    messages = [sniffed(began_ms + 1_000 + i, each) for i, each in enumerate(changes[:2])]
+    messages += [sniffed(began_ms + 1_002, changes[2], *prepares)]
+    messages += [sniffed(began_ms + 1_100, bare(1, 1, 2, value), *changes, *prepares)]
+    messages += [sniffed(began_ms + 1_200 + p, bare(2, p, 2, value)) for p in (1, 2, 3)]
+    messages += [sniffed(began_ms + 1_300 + p, bare(3, p, 2, value)) for p in (1, 2, 3)]
+    [record], is_dump = read_records(dump_by_hand(2, 4, *messages))
+    assert is_dump
+    assert (record.instance, record.validator, record.nodes) == (
+        InstanceId(f"charon/{DUTY}", SLOT),
+        2,
+        4,
+    )
+    assert record.opened_ms == began_ms
+    told = [(entry.at_ms - began_ms, message) for entry, message in record.messages()]
+    assert [at_ms for at_ms, _ in told] == [
+        *(1_000, 1_001, 1_002, 1_100),
+        *(1_201, 1_202, 1_203, 1_301, 1_302, 1_303),
+    ]
+    assert [(message.type, message.source, message.round) for _, message in told] == [
+        *((MessageType.ROUND_CHANGE, peer, 2) for peer in (1, 2, 3)),
+        (MessageType.PRE_PREPARE, 1, 2),
+        *((MessageType.PREPARE, peer, 2) for peer in (1, 2, 3)),
+        *((MessageType.COMMIT, peer, 2) for peer in (1, 2, 3)),
+    ]
+    prepared, proposed = told[2][1], told[3][1]
+    assert (prepared.prepared_round, prepared.prepared_value) == (1, value)
+    assert [message.type for message in prepared.justification] == [MessageType.PREPARE] * 3
+    assert len(proposed.justification) == 6
+    assert decisions(record) == [(2, value)]
 
 
 def broken(**changes: int) -> bytes:
