@@ -7,6 +7,11 @@ from heapq import heappop, heappush
 from typing import Any
 
 from qbft.sim.clock import VirtualClockLoop
+from qbft.sim.oracle import Violation
+
+EVENTS_PER_MS_MAX = 20_000
+"""More within one virtual millisecond than any run has: nodes keep each other, or one itself, busy
+for ever, and time stands still."""
 
 
 class Agenda:
@@ -35,12 +40,21 @@ class Agenda:
         heappush(self._heap, (time_ms, self._number, event, arguments))
 
     def run_until(self, time_ms: int) -> None:
-        """Let everything happen up to a time, or until someone says `stop`."""
+        """Let everything happen up to a time, or until someone says `stop`.
+
+        Raises:
+            Violation: time stands still (I11: a node that never rests is no use).
+        """
         heap = self._heap
+        left = EVENTS_PER_MS_MAX
         while heap and heap[0][0] <= time_ms:
             due_ms, _, event, arguments = heappop(heap)
             if due_ms != self.now_ms:
                 self._set(due_ms)
+                left = EVENTS_PER_MS_MAX
+            left -= 1
+            if left < 0:
+                raise Violation(f"I11: {EVENTS_PER_MS_MAX} events within millisecond {due_ms}")
             event(*arguments)
             if self._is_stopped:
                 return

@@ -12,6 +12,9 @@ from qbft.sim.disk import Crashed
 from qbft.sim.node import Node
 from qbft.sim.plan import Crash, DiskCorrupt, DiskLost, DiskRestored, Fault, Pause
 
+CRASH_POINTS = ("before_commit", "syncing", "after_commit", "before_send")
+"""The labels of a node's crash points."""
+
 DOWN_MS = 500
 """How long those are down who lose power together with another."""
 

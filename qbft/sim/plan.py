@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, is_dataclass
+from types import UnionType
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
+from qbft.core import MessageType
+from qbft.sim.byzantine import BEHAVIOURS, TWINS
 from qbft.timers import (
     TimerPolicy,
     doubling_linear,
@@ -20,6 +23,10 @@ from qbft.timers import (
     linear,
     restarting_exponential,
 )
+
+NODES_MAX, INSTANCES_MAX = 64, 1_000
+TIME_MS_MAX = 3_600_000
+"""What a scenario file may ask for: more would take for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,24 +288,106 @@ class Plan:
         """Read a scenario file.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is none, or names what is not there, or is beyond what a run may be.
         """
-        data = json.loads(text)
-        kinds = {kind.__name__: kind for kind in FAULTS}
         try:
-            faults = tuple(
-                kinds[entry["fault"]](
-                    **{key: _tuples(value) for key, value in entry.items() if key != "fault"}
-                )
-                for entry in data.pop("faults", ())
-            )
-            asks = tuple(Ask(**entry) for entry in data.pop("asks", ()))
-            timer = Timer(**data.pop("timer", {}))
-            weather = Weather(**data.pop("weather", {}))
-            return cls(**data, faults=faults, asks=asks, timer=timer, weather=weather)
-        except (KeyError, TypeError, AttributeError) as error:
+            plan: Plan = _read(cls, json.loads(text))
+        except (KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"not a scenario file: {error}") from error
+        for problem in _problems(plan):
+            raise ValueError(f"not a scenario file: {problem}")
+        return plan
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+def _read(hint: Any, value: Any) -> Any:
+    """Read what the type hint of a field says; a JSON object is one of our dataclasses.
+
+    Raises:
+        TypeError: it is something else.
+        KeyError: there is no such kind of fault.
+    """
+    if hint is Fault:
+        kind = {kind.__name__: kind for kind in FAULTS}[_read(dict, value).get("fault")]
+        return _read(kind, {key: each for key, each in value.items() if key != "fault"})
+    if is_dataclass(hint) and isinstance(hint, type):
+        hints = get_type_hints(hint)
+        return hint(**{key: _read(hints.get(key), v) for key, v in _read(dict, value).items()})
+    if get_origin(hint) is tuple:
+        return tuple(_read(get_args(hint)[0], each) for each in _read(list, value))
+    if get_origin(hint) is UnionType:
+        plain, _ = get_args(hint)
+        return None if value is None else _read(plain, value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise TypeError(f"{value!r:.40} is not what belongs there")
+    return value
+
+
+def _problems(plan: Plan) -> Iterator[str]:
+    """What is wrong with the names and numbers of a plan that came from outside."""
+    if not (1 <= plan.nodes <= NODES_MAX and 0 <= plan.instances <= INSTANCES_MAX):
+        yield f"at most {NODES_MAX} nodes and {INSTANCES_MAX} instances"
+    if plan.timer.kind not in TIMER_KINDS or plan.timer.base_ms < 1 or plan.timer.cap_ms < 1:
+        yield f"{plan.timer} is no timer"
+    yield from _problems_of_weather(plan.weather)
+    for name, number in _numbers(asdict(plan)):
+        if "_ms" in name and not 0 <= number <= TIME_MS_MAX:
+            yield f"{name} {number} is not from 0 to {TIME_MS_MAX}"
+    liars = [fault for fault in plan.faults if isinstance(fault, Liar)]
+    if len({liar.place for liar in liars}) < len(liars):
+        yield "two liars at one place"
+    places = plan.nodes + sum(liar.behaviour == TWINS for liar in liars)
+    for fault in plan.faults:
+        yield from _problems_of(fault, plan.nodes, places)
+    for ask in plan.asks:
+        if not (0 <= ask.place < places and 0 <= ask.height < plan.instances):
+            yield f"{ask}: there is no such place or height"
+
+
+def _problems_of_weather(weather: Weather) -> Iterator[str]:
+    if weather.delay_ms_min > weather.delay_ms_max:
+        yield "delay_ms_min is above delay_ms_max"
+    if not all(0 <= p <= 1 for p in (weather.tail, weather.loss, weather.duplication)):
+        yield "a probability is from 0 to 1"
+
+
+def _problems_of(fault: Fault, nodes: int, places: int) -> Iterator[str]:
+    """Likewise with one fault; at some places the second copy of a twin stands."""
+    if isinstance(fault, Liar | DiskLost | DiskRestored | DiskCorrupt):
+        places = nodes
+    if not all(0 <= place < places for place in _places_of(fault)):
+        yield f"{fault}: there is no such place"
+    if isinstance(fault, Cut | Partition | SlowType | Pause) and fault.start_ms > fault.end_ms:
+        yield f"{fault} ends before it begins"
+    if isinstance(fault, SlowType) and fault.type not in set(MessageType):
+        yield f"{fault}: there is no such type of vote"
+    if isinstance(fault, Liar) and fault.behaviour not in {*BEHAVIOURS, TWINS}:
+        yield f"{fault}: there is no such behaviour"
+    if isinstance(fault, Crash) and fault.at_point is not None and fault.at_point < 0:
+        yield f"{fault}: there is no such crash point"
+
+
+def _places_of(fault: Fault) -> tuple[int, ...]:
+    """The places that a fault names."""
+    match fault:
+        case Cut(sources, targets):
+            return (*sources, *targets)
+        case Partition(groups):
+            return tuple(place for group in groups for place in group)
+        case SlowType(source, target):
+            return (source, target)
+        case _:
+            return (fault.place,)
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """(name, number) of all numbers in a plan, those of the faults and asks among them."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _numbers(each, key)
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _numbers(each, name)
+    elif isinstance(value, int | float):
+        yield name, value

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
-from qbft.core import max_faulty
+from qbft.core import UponRule, max_faulty
 from qbft.sim.byzantine import BEHAVIOURS, TWINS
+from qbft.sim.faults import CRASH_POINTS
 from qbft.sim.garbage import rare_collections
 from qbft.sim.oracle import Violation
 from qbft.sim.plan import (
@@ -37,6 +38,21 @@ from qbft.sim.world import World
 
 NODES = (1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 5, 5, 6, 7, 7, 8, 10, 13, 9, 11, 12)
 """How many nodes a run may have: four most often, for that is where most is tried per second."""
+
+RULES = tuple(rule.value for rule in UponRule)
+"""All upon rules, by name."""
+
+HAPPENS = tuple(
+    sorted(
+        {f"liar: {name}" for name in (*BEHAVIOURS, TWINS)}
+        | {f"crash: {label}" for label in (*CRASH_POINTS, "between turns")}
+        | {fault.called for fault in (Cut, Partition, SlowType)}
+        | {"pause", "late start", "late input", "missing input", "evidence"}
+        | {"record torn", "record kept", "disk lost", "disk restored", "disk corrupt"}
+        | {"frame lost", "frame cut off", "frame duplicated", "frame held up"}
+    )
+)
+"""Every kind of thing that a run counts; what never happens is counted too, as 0."""
 
 FAULTS_MS = (2_000, 4_000, 8_000)
 
@@ -237,8 +253,8 @@ class Tally:
     instances: int = 0
     rounds_max: int = 0
     heal_ms_max: int = 0
-    rules: Counter[str] = field(default_factory=Counter)
-    happened: Counter[str] = field(default_factory=Counter)
+    rules: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(RULES, 0)))
+    happened: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(HAPPENS, 0)))
     violations: dict[int, str] = field(default_factory=dict)
     """What went wrong, by seed."""
 

@@ -63,6 +63,8 @@ def test_swarm_counts_what_it_met(capsys: pytest.CaptureFixture[str]) -> None:
     assert alone == together
     assert alone["runs"] == 12
     assert alone["violations"] == {}
+    assert alone["rules"]["unjust_quorum_round_changes"] == 0, "what never happened has a row"
+    assert set(alone["happened"]) == set(swarm.HAPPENS)
     assert main(arguments[:-1]) == 0
     assert "justified_pre_prepare" in capsys.readouterr().out
 
