@@ -4,13 +4,16 @@
 
 Each attack of `tests/attacks` goes on while honest clients keep so many proposals in flight, of
 instances that an honest node leads; one more always proposes where the liar leads. What is measured
-is held against the same cluster with nobody in the fourth place, measured before. The liar runs on
-this machine too, at the least priority, so that what it costs is what the nodes do for it. Of
-several runs, each on fresh clusters, the table has the median of each figure, the share of late
-turns in all of them, and the most memory and lines of any.
+is held against the same cluster, a fresh one for each attack, with nobody in the fourth place,
+measured before. The liar runs on this machine too, at the least priority, so that what it costs is
+what the nodes do for it; `--priority 0` lets it take as much as they do. Of several runs the table
+has the median of each figure, the share of late turns in all of them, and the most memory and lines
+of any.
 
     decisions/s   of the honest clients, and its share of the undisturbed rate: at least 50 %
     p99           of their latency, and how many times the undisturbed one it is: at most 3
+    heard         frames a second that the nodes took in from the liar while it was measured, all
+                  together; of a member that says something there have to be some
     led by liar   median seconds of a proposal where the liar leads: a round change
     memory        the most that any node held: at most 300 MiB
     late          the share of turns in which a due timer may have waited more than 50 ms, and the
@@ -25,20 +28,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
 
-from attacks.catalogue import ATTACKS  # noqa: E402 - found by the line above
+from attacks.catalogue import ATTACKS, Attack  # noqa: E402 - found by the line above
 from attacks.siege import (  # noqa: E402
     HONEST,
+    LEAST_PRIORITY,
+    LIAR,
     HonestClients,
     Lines,
     MemoryWatch,
@@ -58,6 +64,7 @@ BEGIN, END = "<!-- attack table: begin -->", "<!-- attack table: end -->"
 SHARE_MIN, P99_TIMES_MAX, RESIDENT_MIB_MAX, LATE_SECONDS_MAX = 0.5, 3.0, 300.0, 0.05
 ALL_BUT = 0.001
 PATIENCE_SECONDS = 15.0
+HEARD_SECONDS_MAX = 60.0
 LATE = "qbft_timer_late_seconds_bucket"
 
 
@@ -100,6 +107,7 @@ class Figures:
     late_share: float
     late_ms: float
     lines: int
+    heard_s: float = 0.0
 
     @classmethod
     def over(cls, runs: Sequence[Figures]) -> Figures:
@@ -107,7 +115,7 @@ class Figures:
         turns = sum(run.turns for run in runs)
         middle = {
             name: statistics.median(getattr(run, name) for run in runs)
-            for name in ("decisions_s", "p50_ms", "p99_ms", "led_by_liar_s", "late_ms")
+            for name in ("decisions_s", "p50_ms", "p99_ms", "led_by_liar_s", "late_ms", "heard_s")
         }
         return cls(
             **middle,
@@ -144,6 +152,7 @@ class Result:
 
     name: str
     shows: str
+    speaks: bool
     runs: list[Figures]
     undisturbed: list[Figures]
     agreement: bool = True
@@ -179,6 +188,7 @@ class Result:
             "log": figures.lines == 0,
             "decided": figures.failures == 0,
             "agreement": self.agreement,
+            "no attack": not self.speaks or min(run.heard_s for run in self.runs) > 0,
         }
         return [name for name, held in promises.items() if not held]
 
@@ -195,52 +205,51 @@ async def measure(
         watching.cancel()
     after = [await asyncio.to_thread(read_metrics, cluster, node) for node in HONEST]
     late = Lateness.between(before, after)
-    return Figures.of(told, seconds, memory, late, len(lines.told()))
+    heard = sum(map(heard_of_liar, after)) - sum(map(heard_of_liar, before))
+    figures = Figures.of(told, seconds, memory, late, len(lines.told()))
+    return replace(figures, heard_s=heard / seconds)
 
 
-def grouped(names: Sequence[str]) -> Iterator[list[str]]:
-    """Attacks that may follow one another on one cluster; what leaves something ends a group."""
-    group: list[str] = []
-    for name in sorted(names, key=lambda name: ATTACKS[name].leaves):
-        group.append(name)
-        if ATTACKS[name].leaves:
-            yield group
-            group = []
-    if group:
-        yield group
+async def until_heard(cluster: LocalCluster, attack: Attack) -> None:
+    """Wait until the liar has something to say, for a while: making it takes some of them long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HEARD_SECONDS_MAX if attack.speaks else 0):
+            while not heard_of_liar(await asyncio.to_thread(read_metrics, cluster, HONEST[0])):  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
 
 
-async def run_group(names: Sequence[str], arguments: argparse.Namespace) -> list[Result]:
-    """Measure some attacks on a fresh cluster, after the same load without any."""
-    results = []
+def heard_of_liar(metrics: Metrics) -> float:
+    """The frames that a node has taken in from the liar."""
+    return metrics.get(("qbft_peer_frames_received_total", (("peer", str(LIAR)),)), 0.0)
+
+
+async def run_one(name: str, arguments: argparse.Namespace) -> Result:
+    """Measure an attack on a fresh cluster, after the same load without any."""
+    attack = ATTACKS[name]
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
         async with besieged(Path(directory)) as cluster:
             clients = HonestClients(cluster, PATIENCE_SECONDS)
             await clients.propose(arguments.warm_up, arguments.in_flight)
-            undisturbed = await measure(cluster, clients, arguments.seconds, arguments.in_flight)
-            for name in names:
-                print(name, file=sys.stderr, flush=True)
-                async with attacked(cluster, name):
-                    await clients.propose(arguments.warm_up, arguments.in_flight)
-                    figures = await measure(
-                        cluster, clients, arguments.seconds, arguments.in_flight
-                    )
-                results.append(Result(name, ATTACKS[name].shows, [figures], [undisturbed]))
+            calm = await measure(cluster, clients, arguments.seconds, arguments.in_flight)
+            async with attacked(cluster, name, priority=arguments.priority):
+                await until_heard(cluster, attack)
+                await clients.propose(arguments.warm_up, arguments.in_flight)
+                figures = await measure(cluster, clients, arguments.seconds, arguments.in_flight)
             await asyncio.gather(*(cluster.stop(node) for node in HONEST))
             audit(cluster.directory, cluster.cluster)
-    return results
+    return Result(name, attack.shows, attack.speaks, [figures], [calm])
 
 
 def rows(results: Sequence[Result]) -> Iterator[str]:
     """The table, as Markdown; its first line of figures is nobody's attack."""
     yield (
-        "| attack | what it does | decisions/s | of undisturbed | p99 ms | times | led by liar s |"
-        " memory MiB | late > 50 ms | late ms | lines | broken |"
+        "| attack | what it does | decisions/s | of undisturbed | p99 ms | times | heard/s |"
+        " led by liar s | memory MiB | late > 50 ms | late ms | lines | broken |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     calm = Figures.over([run for result in results for run in result.undisturbed])
     yield (
-        f"| *none* | nothing | {calm.decisions_s:.0f} | | {calm.p99_ms:.0f} | |"
+        f"| *none* | nothing | {calm.decisions_s:.0f} | | {calm.p99_ms:.0f} | | |"
         f" {calm.led_by_liar_s:.1f} | {calm.resident_mib:.0f} | {calm.late_share:.2%} |"
         f" {calm.late_ms:.0f} | {calm.lines} | |"
     )
@@ -248,8 +257,9 @@ def rows(results: Sequence[Result]) -> Iterator[str]:
         figures = result.figures
         yield (
             f"| {result.name} | {result.shows} | {figures.decisions_s:.0f} | {result.share:.0%} |"
-            f" {figures.p99_ms:.0f} | {result.times:.1f} | {figures.led_by_liar_s:.1f} |"
-            f" {figures.resident_mib:.0f} | {figures.late_share:.2%} | {figures.late_ms:.0f} |"
+            f" {figures.p99_ms:.0f} | {result.times:.1f} | {figures.heard_s:,.0f} |"
+            f" {figures.led_by_liar_s:.1f} | {figures.resident_mib:.0f} |"
+            f" {figures.late_share:.2%} | {figures.late_ms:.0f} |"
             f" {figures.lines} | {', '.join(result.broken()) or 'nothing'} |"
         )
 
@@ -270,16 +280,17 @@ def _names(text: str) -> list[str]:
 
 
 async def run(arguments: argparse.Namespace) -> list[Result]:
-    """All groups, one after the other, and all again; in the order of the catalogue."""
+    """All attacks, one after the other, and all again; in the order of the catalogue."""
     found: dict[str, Result] = {}
     for number in range(arguments.runs):
         print(f"run {number + 1} of {arguments.runs}", file=sys.stderr, flush=True)
-        for group in grouped(arguments.only):
-            for result in await run_group(group, arguments):
-                known = found.setdefault(result.name, result)
-                if known is not result:
-                    known.runs.extend(result.runs)
-                    known.undisturbed.extend(result.undisturbed)
+        for name in arguments.only:
+            print(name, file=sys.stderr, flush=True)
+            result = await run_one(name, arguments)
+            known = found.setdefault(name, result)
+            if known is not result:
+                known.runs.extend(result.runs)
+                known.undisturbed.extend(result.undisturbed)
     return [found[name] for name in arguments.only]
 
 
@@ -290,6 +301,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1, help="of each attack, on fresh clusters")
     parser.add_argument("--seconds", type=float, default=5.0, help="counted, of each attack")
     parser.add_argument("--warm-up", type=float, default=1.5, help="seconds before")
+    parser.add_argument("--priority", type=int, default=LEAST_PRIORITY, help="the liar's")
     parser.add_argument("--in-flight", type=int, default=16)
     parser.add_argument("--directory", type=Path, help="where the fresh directories are made")
     parser.add_argument("--json", action="store_true")

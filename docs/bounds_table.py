@@ -169,6 +169,7 @@ UNCOUNTED = {
     "proposal_bytes_per_frame_max": "the value is fetched",
     "section_bytes_max": "several sections",
     "feed_page_instances_max": _rejects("bad_feed_page"),
+    "feed_page_bytes": WEIGHT,
     "feed_retry_ms": PACE,
     "recent_decisions_max": "the oldest goes; the store answers",
     "linger_instances": PACE,

@@ -6,7 +6,7 @@ hundreds of megabytes. What is not answered has to be asked for again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 
 from qbft.core import InstanceId
 from qbft.crypto.proposal import Proposal
@@ -37,19 +37,27 @@ class Answers:
         self._limits = limits
         self._outbox = outbox
 
-    def answer(self, peer: Peer, frame: Frame, now_ms: int) -> Iterator[int]:
-        """Answer one by one; yields what each answer cost, as `Replica.receive` counts it."""
-        wanted_max = self._limits.wanted_per_frame_max
+    def answer(self, peer: Peer, frame: Frame, now_ms: int) -> Generator[int, None, int]:
+        """Answer one by one; yields what each answer cost, as `Replica.receive` counts it.
+
+        Gives how many were beyond the peer's pace, so that they were not even looked up.
+        """
+        refused, wanted_max = 0, self._limits.wanted_per_frame_max
         if max(len(frame.wanted_values), len(frame.wanted_decisions)) > wanted_max:
             peer.bitten(Bound.WANTED_PER_FRAME_MAX)
         for instance, digest in frame.wanted_values[:wanted_max]:
             if peer.pull(now_ms, self._limits.asked_bytes_min):
                 self._give_value(peer, instance, digest, now_ms)
+            else:
+                refused += 1
             yield 1
         for instance in frame.wanted_decisions[:wanted_max]:
             if peer.pull(now_ms, self._limits.asked_bytes_min):
                 self._tell(peer, instance, now_ms)
+            else:
+                refused += 1
             yield 1
+        return refused
 
     def _give_value(self, peer: Peer, instance: InstanceId, digest: bytes, now_ms: int) -> None:
         """Give a value's bytes; where it is decided, with the certificate."""

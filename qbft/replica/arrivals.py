@@ -25,7 +25,10 @@ from qbft.replica.held import HeldVotes
 from qbft.replica.intake import (
     DROPPED_VOTE_WORK,
     FEED_IDS_PER_WORK,
+    KNOWN_VOTES_PER_WORK,
+    KNOWN_WORK,
     OPENING_WORK,
+    REFUSED_ASKS_PER_WORK,
     SECTION_VOTES_PER_WORK,
     SECTION_WORK_PER_PART,
     VALUE_BYTES_PER_WORK,
@@ -122,8 +125,11 @@ class Arrivals:
             return
         if frame.acknowledged:
             self.resender.acknowledge(sender, frame.acknowledged, self.voice.last_sequence)
+        stale = 0
         for certificate in frame.certificates:
-            yield self._take_certificate(peer, certificate)
+            cost = self._take_certificate(peer, certificate)
+            stale += KNOWN_VOTES_PER_WORK * (cost == KNOWN_WORK)
+            yield cost
         voted = _voted_in(frame) if frame.proposals else {}
         for proposal in frame.proposals:
             way = self._way(peer, proposal.instance, voted.get(proposal.instance))
@@ -133,7 +139,11 @@ class Arrivals:
         if frame.votes:
             yield from self._take_own_section(peer, frame)
         for vote in frame.relayed:
-            yield self._take_relayed(peer, vote)
+            cost = self._take_relayed(peer, vote)
+            stale += cost == KNOWN_WORK
+            yield cost
+        if stale >= KNOWN_VOTES_PER_WORK:
+            self.intake.note_waste(peer, stale // KNOWN_VOTES_PER_WORK, self.clock())
         if (
             frame.covers
             or frame.wanted_values
@@ -151,13 +161,14 @@ class Arrivals:
         if frame.covers:
             self.resender.take_promise(sender, frame)
         if frame.wanted_values or frame.wanted_decisions:
-            yield from self.answers.answer(sender, frame, self.clock())
+            refused = yield from self.answers.answer(sender, frame, self.clock())
+            if refused >= REFUSED_ASKS_PER_WORK:
+                self.intake.note_waste(peer, refused // REFUSED_ASKS_PER_WORK, self.clock())
         if frame.memory_wanted is not None:
             lost = self.lost_votes.standing is Standing.LOST
             yield self.witness.tell(sender, frame.memory_wanted, self.clock(), lost=lost)
         if frame.feed_request is not None:
-            self.catch_up.answer(peer, frame.feed_request)
-            yield 1
+            yield self.catch_up.answer(sender, frame.feed_request, self.clock())
         if frame.feed_page is not None:
             if not self.catch_up.take_page(peer, frame.feed_page, self.clock()):
                 self.reject("bad_feed_page", peer)
@@ -211,14 +222,24 @@ class Arrivals:
         return True
 
     def _take_relayed(self, peer: int, vote: Message) -> int:
-        """Take a vote by its portable signature, unless what it is about is known already."""
+        """Take a vote by its portable signature, unless it, or what it is about, is known already.
+
+        What brings nothing new is not verified: nobody acts on it, but that its sender is told of a
+        decision that it seems not to know.
+        """
         instance = as_instance(vote.instance)
         cost = 2 + len(vote.justification)
         if vote.source == self.validator:
             return self._take_own_back(peer, vote)
-        if self.aftermath.is_recent(instance):
+        opened = self.opens.get(instance)
+        if opened is not None:
+            if opened.has_taken_again(peer, vote):
+                return KNOWN_WORK
+        elif self.aftermath.is_recent(instance) or (
+            instance not in self.held and self.instances.is_concluded(instance)
+        ):
             self.aftermath.hear(peer, vote, self.clock())
-            return 1
+            return KNOWN_WORK
         if self.authenticator.is_genuine(vote):
             self._deliver(peer, vote, again=True)
         else:
@@ -239,7 +260,7 @@ class Arrivals:
         else:
             known = self.instances.is_kept_out(instance) or self.instances.is_concluded(instance)
         if known:
-            return 1
+            return KNOWN_WORK
         cost = 2 + len(vote.justification)
         if self.authenticator.is_genuine(vote):
             self.lost_votes.meet(peer, vote)
@@ -390,16 +411,16 @@ class Arrivals:
         instance = certificate.instance
         if not isinstance(instance, InstanceId):
             self.reject("bad_certificate", peer)
-            return 1
+            return KNOWN_WORK
         if self.instances.is_below_mark(instance):
-            return 1
+            return KNOWN_WORK
         opened = self.opens.get(instance)
         known = self.conclusions.known(instance)
         if known is None and opened is None:
             decision = self.store.get(instance)
             known = decision.certificate if decision is not None else None
         if known is not None and known.value == certificate.value:
-            return 1
+            return KNOWN_WORK
         cost = 1 + len(certificate.commits)
         if not self.authenticator.proves(certificate):
             self._waste("bad_certificate", peer, cost)

@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 
 from qbft.core import InstanceId
 from qbft.replica.bounds import Bites, Bound
+from qbft.replica.intake import FEED_IDS_PER_WORK
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.outbox import Outbox
+from qbft.replica.peer import Peer
 from qbft.replica.protocols import DecisionStore
 from qbft.transport import FeedPage, FeedRequest
 
@@ -107,14 +109,17 @@ class CatchUp:
         feed = self._feeds[peer]
         feed.end = max(feed.end, position)
 
-    def answer(self, peer: int, request: FeedRequest) -> None:
-        """Give a page of this node's own feed."""
+    def answer(self, peer: Peer, request: FeedRequest, now_ms: int) -> int:
+        """Give a page of this node's own feed, at the peer's pace; tells what it cost, as work."""
+        if not peer.pull(now_ms, self._limits.feed_page_bytes):
+            return 1
         limit = max(0, min(request.limit, self._limits.feed_page_instances_max))
         entries = self._store.feed(max(0, request.after), limit)
         position = entries[-1][0] if entries else self._store.end
-        self._outbox.to(peer).feed_page = FeedPage(
+        self._outbox.to(peer.index).feed_page = FeedPage(
             position, self._store.end, tuple(instance for _, instance in entries)
         )
+        return 1 + len(entries) // FEED_IDS_PER_WORK
 
     def take_page(self, peer: int, page: FeedPage, now_ms: int) -> bool:
         """Take a page that was asked for; False if it makes no sense.

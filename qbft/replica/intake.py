@@ -36,6 +36,16 @@ ENTRIES_PER_WORK = 4
 FEED_IDS_PER_WORK = 4
 """Decisions that are looked up in about that time, or marks that are noted."""
 
+KNOWN_WORK = 1
+"""What it costs to find out that a vote or a certificate brings nothing new."""
+
+KNOWN_VOTES_PER_WORK = 8
+"""So many votes that bring nothing new are held against whoever hands them on as that much, and one
+such certificate. An honest peer sends again what was not acknowledged, but seldom."""
+
+REFUSED_ASKS_PER_WORK = 8
+"""So much that a peer asks for beyond its pace is read and refused in about that time."""
+
 OPENING_WORK = 8
 """What opening an instance costs: its engine, its input, its records, its first votes."""
 

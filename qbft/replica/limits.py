@@ -103,6 +103,9 @@ class ReplicaLimits:
     feed_page_instances_max: int = 512
     """Instance ids in one page of the decision feed."""
 
+    feed_page_bytes: int = 1 << 20
+    """What such a page counts for (`pull_bytes_*`): it is looked up in the store."""
+
     feed_asks_max: int = 8
     """Times a peer is asked for the decisions it named, without any answer, before its feed is read
     on without them ..."""
@@ -156,10 +159,10 @@ class ReplicaLimits:
     """Votes of others, nested ones counted, that one peer is given in one `resend_ms` (U9);
     those of an instance are not parted."""
 
-    pull_bytes_burst_max: int = 16 << 20
+    pull_bytes_burst_max: int = 8 << 20
     """What a peer is sent of the values and certificates that it asks for, at once ..."""
 
-    pull_bytes_per_ms: int = 32 << 10
+    pull_bytes_per_ms: int = 16 << 10
     """... and per millisecond; what exceeds it has to be asked for again."""
 
     memory_page_max: int = 64

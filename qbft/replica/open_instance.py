@@ -266,6 +266,10 @@ class OpenInstance:
             else:
                 self.lacking.add(sender)
 
+    def has_taken_again(self, sender: int, message: Message) -> bool:
+        """Whether a copy of a re-sent or relayed message was taken, so that this one is not."""
+        return message.round >= self.round and not self._seen.admit(sender, message)
+
     def take_held(self, sender: int, message: Message, now_ms: int) -> None:
         """Take a message that had to wait, as it would have been taken when it came."""
         (self.take if sender == message.source else self.take_again)(sender, message, now_ms)

@@ -17,7 +17,8 @@ Family = Literal["votes", "bytes", "floods", "strangers"]
 class Attack:
     """`shows` is what it does, in a line; `listens`: it reads what the others send.
 
-    `leaves`: it leaves instances open, so that what is measured after it needs a fresh cluster.
+    `leaves`: it leaves instances open, so that what is played after it needs a fresh cluster.
+    `speaks`: nodes take frames in from it, as from a member that says something.
     """
 
     family: Family
@@ -26,10 +27,18 @@ class Attack:
     rows: str = ""
     listens: bool = True
     leaves: bool = False
+    speaks: bool = True
 
 
-def _behaving(name: str, shows: str, rows: str, *, leaves: bool = False) -> Attack:
-    return Attack("votes", shows, behave(name), rows, listens=False, leaves=leaves)
+def _behaving(
+    name: str, shows: str, rows: str, *, leaves: bool = False, speaks: bool = True
+) -> Attack:
+    attack = behave(name)
+    return Attack("votes", shows, attack, rows, listens=False, leaves=leaves, speaks=speaks)
+
+
+def _stranger(shows: str, run: Callable[[Liar], Awaitable[None]]) -> Attack:
+    return Attack("strangers", shows, run, "F16", speaks=False)
 
 
 ATTACKS: dict[str, Attack] = {
@@ -42,11 +51,13 @@ ATTACKS: dict[str, Attack] = {
     "delaying": _behaving("Delayer", "leads at 90 % of the round", "B12, B13, C22"),
     "opening": _behaving("PhantomOpener", "instances nobody asked for", "C17", leaves=True),
     "forgetting": _behaving("FalseWitness", "false marks and memories", ""),
-    "silent": _behaving("Silent", "nothing at all", "C22"),
+    "silent": _behaving("Silent", "nothing at all", "C22", speaks=False),
     "bad frames": Attack(
         "bytes", "each bad frame there is", floods.bad_frames, "F1 to F10, F14, F15, F18, F19"
     ),
-    "oversize frames": Attack("bytes", "messages of 16 MiB", floods.oversize_frames, "F2"),
+    "oversize frames": Attack(
+        "bytes", "messages of 16 MiB", floods.oversize_frames, "F2", speaks=False
+    ),
     "false signatures": Attack(
         "bytes", "256 votes under another's signature", floods.false_signatures, "F3"
     ),
@@ -77,13 +88,15 @@ ATTACKS: dict[str, Attack] = {
         "floods", "asks, and reads nothing", floods.deaf_links, "F16", listens=False
     ),
     "broken links": Attack(
-        "floods", "streams that come and go", floods.broken_links, "C16, F14, F16"
+        "floods",
+        "streams that come and go",
+        floods.broken_links,
+        "C16, F14, F16",
+        speaks=False,
     ),
-    "slow streams": Attack("strangers", "a byte a second", strangers.slow_streams, "F16"),
-    "half handshakes": Attack("strangers", "knock and go", strangers.half_handshakes, "F16"),
-    "connection storm": Attack("strangers", "connect and go", strangers.connection_storm, "F16"),
-    "unread replies": Attack(
-        "strangers", "large reads, never read", strangers.unread_replies, "F16"
-    ),
+    "slow streams": _stranger("a byte a second", strangers.slow_streams),
+    "half handshakes": _stranger("knock and go", strangers.half_handshakes),
+    "connection storm": _stranger("connect and go", strangers.connection_storm),
+    "unread replies": _stranger("large reads, never read", strangers.unread_replies),
 }
 """By name."""

@@ -327,3 +327,30 @@ def test_a_quarantined_instance_takes_its_decision_from_others() -> None:
     give(rig, 3, 0)
     assert rig.disk.get(instance()).value == b"v"
     assert kinds(rig.turns) == []
+
+
+@pytest.mark.bites("pull_bytes_burst_max")
+def test_pages_of_a_feed_are_given_at_a_peers_pace() -> None:
+    """SCENARIOS C11: who asks for the feed again and again gets so many pages, and then none."""
+    limits = ReplicaLimits(feed_page_bytes=1_000, pull_bytes_burst_max=2_000, pull_bytes_per_ms=1)
+    rig = Rig(1, limits=limits)
+    asking = FeedRequest(0, 512)
+    given = [letters(rig.receive(3, feed_request=asking), 3) for _ in range(4)]
+    assert [frame.feed_page is not None for turn in given for frame in turn] == [True, True]
+    rig.now += 1_000
+    assert letters(rig.receive(3, feed_request=asking), 3)[0].feed_page is not None
+
+
+@pytest.mark.bites("waste_work_max")
+def test_who_asks_far_beyond_its_pace_is_left_unread() -> None:
+    """SCENARIOS C11, HARDENING U7: reading what is refused costs too, and is held against it."""
+    limits = ReplicaLimits(pull_bytes_burst_max=1, pull_bytes_per_ms=1, waste_work_max=40)
+    rig = Rig(1, limits=limits)
+    wanted = tuple(instance(height) for height in range(200))
+    rig.receive(2, wanted_decisions=wanted)
+    assert rig.replica.takes_from(2, rig.now)
+    rig.receive(2, wanted_decisions=wanted)
+    assert not rig.replica.takes_from(2, rig.now)
+    assert rig.replica.takes_from(3, rig.now)
+    rig.now += 60_000
+    assert rig.replica.takes_from(2, rig.now)

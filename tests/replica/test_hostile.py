@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from replica_builders import (
     Rig,
     carry,
@@ -14,6 +15,7 @@ from replica_builders import (
     own_section,
     proposal,
     signed,
+    vote,
 )
 
 from qbft.core import Message, MessageType
@@ -148,3 +150,26 @@ def test_seven_decide_with_two_of_them_silent() -> None:
     rigs[0].receive(4, proposals=(proposal(b"v"),))
     carry_until_decided(rigs)
     assert {rig.disk.get(instance()).certificate.round for rig in rigs} == {3}
+
+
+@pytest.mark.bites("waste_work_max")
+def test_who_says_old_things_again_and_again_is_left_unread() -> None:
+    """SCENARIOS C13, C14, HARDENING U7: what brings nothing new costs whoever hands it on.
+
+    It is not verified. Who sends again what was not acknowledged does so seldom.
+    """
+    rig = Rig(0, limits=ReplicaLimits(waste_work_max=60))
+    prepare = vote(MessageType.PREPARE, 2, proposal())
+    rig.receive(1, proposals=(proposal(),))
+    rig.receive(1, relayed=(prepare,))
+    rig.receive(1, relayed=(prepare,) * 200)
+    assert rig.replica.takes_from(1, rig.now)
+    rig.receive(1, relayed=(prepare,) * 300)
+    assert not rig.replica.takes_from(1, rig.now)
+    assert rig.rejected == []
+    known = certificate(proposal(b"x", 1))
+    rig.receive(2, certificates=(known,), proposals=(proposal(b"x", 1),))
+    rig.receive(2, certificates=(known,) * 40)
+    assert rig.replica.takes_from(2, rig.now)
+    rig.receive(2, certificates=(known,) * 40)
+    assert not rig.replica.takes_from(2, rig.now)

@@ -82,11 +82,11 @@ def test_a_prepared_value_survives_a_restart_with_its_proofs() -> None:
     assert change.prepared_round == 1
     again.replica.link_up(2, again.now)
     sent = tuple(sent_to(again.turn(), 2, "relayed"))
-    rigs[2].receive(1, relayed=sent)
-    assert rigs[2].rejected == []
     forged = replace(change, justification=(without_proof(change.justification[0]),) * 3)
     rigs[2].receive(1, relayed=(forged,))
     assert rigs[2].rejected == [("bad_vote_signature", 1)]
+    rigs[2].receive(1, relayed=(*sent, forged))
+    assert len(rigs[2].rejected) == 1, "a copy of what was taken is not even verified"
 
 
 def test_verification_stops_at_the_turns_end(monkeypatch: pytest.MonkeyPatch) -> None:
