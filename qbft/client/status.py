@@ -40,6 +40,8 @@ class NodeStatus:
     clock_within_ms: float = 0.0
     """Half of what the answer took (as in NTP, RFC 5905, section 10): when it was written, nobody
     knows more exactly."""
+    kept_out: int = 0
+    """In how many undecided instances it never votes; an older node does not say."""
 
 
 def status_from_pb(reply: pb.GetStatusReply, asked_s: float, answered_s: float) -> NodeStatus:
@@ -68,4 +70,5 @@ def status_from_pb(reply: pb.GetStatusReply, asked_s: float, answered_s: float) 
         clock_zero_ms=reply.clock_unix_ms - (asked_s + answered_s) / 2 * 1000,
         why_not_voting=reply.why_not_voting,
         clock_within_ms=(answered_s - asked_s) / 2 * 1000,
+        kept_out=reply.kept_out,
     )

@@ -72,7 +72,8 @@ def diagnose(
     if is_decided:
         sentence = f"{instance}: {first.text}."
     else:
-        sentence = f"{instance} is undecided: {first.text}{_next(situation)}."
+        then = "" if first.cause in FINAL else _next(situation)
+        sentence = f"{instance} is undecided: {first.text}{then}."
     rows = rows_of(situation, unwilling or {})
     return Diagnosis(instance, is_decided, sentence, tuple(findings), rows)
 

@@ -21,6 +21,7 @@ class Cause(StrEnum):
 
     DECIDED = "decided"
     DELETED = "deleted"
+    KEPT_OUT = "kept_out"
     NO_ANSWER = "no_answer"
     NOT_PROPOSED = "not_proposed"
     NO_QUORUM = "no_quorum"
@@ -74,13 +75,31 @@ def decided(situation: Situation) -> Finding | None:
 
 def deleted(situation: Situation) -> Finding | None:
     """Enough nodes keep it no more: it will not be decided any more."""
-    states = (InstanceState.BELOW_MARK, InstanceState.LET_GO)
-    gone = tuple(n for n in situation.accounts if situation.about(n).state in states)
+    gone = _gone(situation)
     if situation.nodes - len(gone) >= situation.quorum:
         return None
     return Finding(
         Cause.DELETED, gone, f"{nodes_text(gone)} {verb(gone, 'keeps', 'keep')} it no more"
     )
+
+
+def kept_out(situation: Situation) -> Finding | None:
+    """So many nodes never vote in it that the others are no quorum: no new vote decides it.
+
+    An old one may that is still on its way: of a node that has lost its votes, in its round.
+    """
+    out = tuple(
+        n for n in situation.accounts if situation.about(n).state is InstanceState.QUARANTINED
+    )
+    voting = situation.nodes - len(out) - len(_gone(situation))
+    if not out or voting >= situation.quorum:
+        return None
+    text = (
+        f"{nodes_text(out)} {verb(out, 'keeps', 'keep')} out of it, which leaves {voting} of "
+        f"{situation.nodes} where {situation.quorum} must vote: no new vote will decide it in "
+        f"this epoch; propose at another height, and abandon this one at each node"
+    )
+    return Finding(Cause.KEPT_OUT, out, text)
 
 
 def no_answer(situation: Situation) -> Finding | None:
@@ -314,7 +333,7 @@ def link_down(situation: Situation) -> Finding | None:
     return Finding(Cause.LINK_DOWN, tellers, _cut_text(situation))
 
 
-FINAL = (Cause.NO_ANSWER, Cause.DECIDED, Cause.DELETED, Cause.NOT_PROPOSED)
+FINAL = (Cause.NO_ANSWER, Cause.DECIDED, Cause.DELETED, Cause.KEPT_OUT, Cause.NOT_PROPOSED)
 """Where these are found, no vote is to be looked for."""
 
 IN_PASSING = (Cause.NODE_OUT, Cause.LINK_DOWN, Cause.UNTOLD, Cause.SAID_DECIDED)
@@ -324,6 +343,7 @@ FINDERS: tuple[Finder, ...] = (
     no_answer,
     decided,
     deleted,
+    kept_out,
     no_quorum,
     links_cut,
     not_proposed,
@@ -346,6 +366,12 @@ FINDERS: tuple[Finder, ...] = (
 def _mute(situation: Situation) -> Validators:
     done = situation.done
     return tuple(n for n in situation.accounts if n not in situation.voters and n not in done)
+
+
+def _gone(situation: Situation) -> Validators:
+    """Those that keep it no more."""
+    states = (InstanceState.BELOW_MARK, InstanceState.LET_GO)
+    return tuple(n for n in situation.accounts if situation.about(n).state in states)
 
 
 def _waiting_for_place(situation: Situation) -> Validators:

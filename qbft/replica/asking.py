@@ -80,9 +80,13 @@ class Asking:
         self._left[instance] = None
 
     @property
-    def has_left(self) -> bool:
-        """Whether there are such instances."""
-        return bool(self._left)
+    def left(self) -> int:
+        """In how many instances that are undecided, for all that is known, it does not vote."""
+        return len(self._left)
+
+    def found(self, instance: InstanceId) -> None:
+        """Ask no more how an instance was decided."""
+        self._left.pop(instance, None)
 
     def for_decision(self, peer: int, instance: InstanceId) -> None:
         """Ask a peer for a decision, or for how the instance stands there."""

@@ -103,7 +103,8 @@ class ReplicaStatus:
     """What a replica says of itself.
 
     `peers_heard` is when each peer's last frame came, `behind` whether a peer has told of decisions
-    that are not here yet, `why_not_voting` is empty where it votes.
+    that are not here yet, `why_not_voting` is empty where it votes, `kept_out` in how many
+    undecided instances it never does.
     """
 
     open_instances: int
@@ -114,6 +115,7 @@ class ReplicaStatus:
     peers_heard: dict[int, int]
     behind: bool = False
     why_not_voting: str = ""
+    kept_out: int = 0
 
 
 class Replica:
@@ -469,6 +471,7 @@ class Replica:
             dict(self._heard),
             self._catch_up.is_behind(),
             self._lost_votes.why_not_in_full or ("" if self._voting else NOT_VOTING),
+            self._asking.left,
         )
 
     def depths(self) -> Depths:
@@ -874,7 +877,7 @@ class Replica:
             or self._held.has_missed
             or self._catch_up.is_behind()
             or self._lost_votes.why_not is not None
-            or self._asking.has_left
+            or self._asking.left
         )
         due = (
             self._deadlines.next_ms,
@@ -1037,6 +1040,7 @@ class Replica:
         decided = [as_instance(entry.decision.instance) for entry in settling]
         for instance in decided:
             self._topics.add(instance.topic)
+            self._asking.found(instance)
         self._catch_up.decided(decided, now_ms)
 
 

@@ -14,7 +14,7 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -82,7 +82,9 @@ async def examine(file: Path) -> list[Finding]:
         config.listen.client, _believed(config, own), seconds=REACH_SECONDS
     )
     findings += _ports(config, is_running=is_running)
-    findings.append(await _clocks(config, cluster))
+    told = await _statuses(config, cluster)
+    findings += _undecided(told.get(config.validator))
+    findings.append(_clocks(told, _peers(config, cluster)))
     findings += await asyncio.gather(
         *(_peer(config, cluster, peer) for peer in _peers(config, cluster))
     )
@@ -220,21 +222,38 @@ def _why_taken(address: str) -> str | None:
     return None
 
 
+def _undecided(told: NodeStatus | None) -> Iterator[Finding]:
+    """Where this node never votes; nothing is found where it does not tell everybody."""
+    if told is None:
+        return
+    if not told.kept_out:
+        yield Finding("undecided", Verdict.OK, "it keeps out of no undecided instance")
+    else:
+        seen = f"it keeps out of {told.kept_out} undecided"
+        fix = "replace no other node until it is none; if it stays so: docs/OPERATIONS.md, Disks"
+        yield Finding("undecided", Verdict.WARN, seen, fix)
+
+
 def _believed(config: NodeConfig, own: Validator) -> Validator | None:
     """Whose TLS key is at our client port; None where it speaks without TLS."""
     return None if config.clients.insecure_plaintext else own
 
 
-async def _clocks(config: NodeConfig, cluster: Cluster) -> Finding:
-    """How far the other nodes' clocks are from ours, as they tell any client."""
+async def _statuses(config: NodeConfig, cluster: Cluster) -> dict[int, NodeStatus]:
+    """What the nodes that answer tell any client of themselves."""
     access = Access(insecure_plaintext=config.clients.insecure_plaintext)
     async with Client(cluster, access=access) as client:
         told = await client.status(REACH_SECONDS)
+    return {node: status for node, status in told.items() if isinstance(status, NodeStatus)}
+
+
+def _clocks(told: Mapping[int, NodeStatus], peers: Iterable[int]) -> Finding:
+    """How far the other nodes' clocks are from ours, as they tell."""
     zero_ms = (time.time() - asyncio.get_running_loop().time()) * 1_000
     seen, is_far = [], False
-    for peer in _peers(config, cluster):
-        status = told[peer]
-        if isinstance(status, NodeStatus):
+    for peer in peers:
+        status = told.get(peer)
+        if status is not None:
             offset_ms = status.clock_zero_ms - zero_ms
             seen.append(f"node {peer} {offset_ms:+.0f} ms (within {status.clock_within_ms:.0f})")
             is_far |= abs(offset_ms) - status.clock_within_ms > CLOCK_OFFSET_MS_MAX

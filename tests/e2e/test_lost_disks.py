@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
+import subprocess
+import sys
 from functools import partial
 from itertools import count
 from pathlib import Path
 
+import grpc
 import pytest
 from e2e.crash_cluster import (
     SECONDS,
     TOPIC,
+    all_have_voted,
     cluster_with_faults,
     data_of,
     decided_everywhere,
     has_decided,
+    has_open,
+    heights_led_by,
     votes_so_far,
 )
-from e2e.service_clients import stub_of
+from e2e.service_clients import proposal, stub_of
+from grpc import aio
 
 from qbft.client import Client
+from qbft.core import InstanceId
+from qbft.diagnosis import Cause
 from qbft.replica.lost_votes import BEYOND_HELP, VOTES_AGAIN, WITHOUT_VOTES
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.config import NodeConfig
 from qbft_server.initialise import replace_store
 from qbft_server.local import LocalCluster
+from qbft_server.store.upkeep import abandon_instances
 
 pytestmark = pytest.mark.e2e
 
@@ -135,3 +146,82 @@ async def test_more_lost_disks_than_may_be_faulty_raise_an_alarm(tmp_path: Path)
             await has_said(cluster, node, BEYOND_HELP)
             assert not await is_voting(cluster, node)
         assert await decided_everywhere(cluster, 3) == {b"3"}
+
+
+async def kept_out(cluster: LocalCluster) -> list[int]:
+    """In how many undecided instances each node says that it never votes."""
+    counts = []
+    for node in range(4):
+        async with stub_of(cluster, node) as stub:
+            reply = await stub.GetStatus(
+                pb.GetStatusRequest(), timeout=SECONDS, wait_for_ready=True
+            )
+        counts.append(reply.kept_out)
+    return counts
+
+
+async def refusal_of(
+    cluster: LocalCluster, node: int, height: int, seconds: float = SECONDS
+) -> grpc.StatusCode:
+    """How a node refuses a proposal."""
+    async with stub_of(cluster, node) as stub:
+        with pytest.raises(aio.AioRpcError) as refused:
+            await stub.Propose(proposal(TOPIC, height, b"v"), timeout=seconds, wait_for_ready=True)
+    return refused.value.code()
+
+
+async def doctor(cluster: LocalCluster, node: int) -> str:
+    """What `qbft doctor` sees of a node's undecided instances."""
+    file = cluster.directory / f"node-{node}" / "node.toml"
+    command = [sys.executable, "-m", "qbft_server.cli", "doctor", str(file), "--json"]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+    findings = {found["what"]: found for found in map(json.loads, done.stdout.splitlines())}
+    return str(findings["undecided"]["seen"])
+
+
+async def test_disks_that_are_lost_one_after_the_other_leave_an_instance_undecided(
+    tmp_path: Path,
+) -> None:
+    """Issue 4, found in a review: f+1 nodes keep out of what was open during both replacements.
+
+    Each of them votes again, elsewhere. That the instance is never decided is what safety asks for;
+    it is to be seen before the second is replaced, and afterwards: in the status, by `qbft doctor`
+    and `qbft why`. A client waits in vain at the others, and is turned away by these two. Once it
+    is abandoned at each node it is over, and says so.
+    """
+    patient = {"QBFT_TIMER__FIRST_ROUND_MS": "60000"}
+    async with cluster_with_faults(tmp_path, {}, patient) as cluster:
+        async with Client(cluster.cluster) as client:
+            await all_have_voted(cluster, client)
+        height = next(heights_led_by(cluster, 1))
+        stuck = InstanceId(TOPIC, height)
+        await cluster.kill(1)
+        async with stub_of(cluster, 0) as stub:
+            waiting = asyncio.ensure_future(stub.Propose(proposal(TOPIC, height, b"v"), timeout=60))
+            await has_open(cluster, 2, height)
+            for node, alike in ((1, [0, 1, 0, 0]), (2, [0, 1, 1, 0])):
+                if node == 2:
+                    await cluster.kill(node)
+                shutil.rmtree(data_of(cluster, node))
+                replace(cluster, node)
+                await cluster.start(node)
+                await votes_again(cluster, node)
+                assert await kept_out(cluster) == alike
+            assert await doctor(cluster, 1) == "it keeps out of 1 undecided"
+            assert await doctor(cluster, 3) == "it keeps out of no undecided instance"
+            async with Client(cluster.cluster) as client:
+                found = (await client.diagnose(stuck)).findings[0]
+                assert (found.cause, found.nodes) == (Cause.KEPT_OUT, (1, 2))
+            assert not waiting.done()
+            waiting.cancel()
+        assert await refusal_of(cluster, 1, height) is grpc.StatusCode.UNAVAILABLE
+        assert await refusal_of(cluster, 3, height, 1.0) is grpc.StatusCode.DEADLINE_EXCEEDED
+        cluster_id = cluster.cluster.roster.cluster_id
+        for node in range(4):
+            await cluster.stop(node)
+            await abandon_instances(data_of(cluster, node), cluster_id, node, [stuck])
+            await cluster.start(node)
+        assert await kept_out(cluster) == [0, 0, 0, 0]
+        assert await refusal_of(cluster, 0, height) is grpc.StatusCode.OUT_OF_RANGE
+        async with Client(cluster.cluster) as client:
+            assert (await client.propose(TOPIC, height + 1, b"w", timeout=SECONDS)).value == b"w"

@@ -162,6 +162,22 @@ def test_it_asks_how_it_was_decided_where_it_does_not_vote() -> None:
     assert not any(sent_to(later, peer, "wanted_decisions") for peer in (0, 2, 3))
 
 
+def test_it_says_in_how_many_undecided_instances_it_keeps_out() -> None:
+    """Issue 4: before that is 0 no other node may be replaced, or they are decided nowhere."""
+    rig = lost_rig()
+    rig.receive(0, Frame(memory=page(), proposals=(V, W)))
+    assert rig.replica.status().kept_out == 0, "it does not vote anywhere yet"
+    rig.receive(2, Frame(memory=page()))
+    assert rig.replica.status().kept_out == 2
+    for life in (rig, rig.restart()):
+        assert life.replica.status().kept_out == 2
+    life.receive(0, certificates=(certificate(V, (0, 2, 3)),), proposals=(V,))
+    assert life.replica.status().kept_out == 1
+    later = life.restart()
+    later.wait(3_000)
+    assert later.replica.status().kept_out == 1
+
+
 def test_it_first_pulls_what_the_others_had_decided() -> None:
     """DESIGN: a decision of an instance that it has not heard of would be contradicted."""
     rig = lost_rig()

@@ -279,6 +279,24 @@ async def test_a_node_without_its_votes_is_named() -> None:
     assert "node 2 does not answer and node 3 does not vote" in first.text
 
 
+async def test_more_than_f_nodes_that_keep_out_are_final() -> None:
+    """Issue 4: two of four lost their votes there, one after the other; no timer is of use."""
+    four = Four()
+    four.propose(0)
+    for rig in four.rigs[2:]:
+        rig.replica._keep_out(instance())
+    four.carry()
+    found = four.why()
+    assert found.sentence == (
+        "t/0 is undecided: nodes 2 and 3 keep out of it, which leaves 2 of 4 where 3 must vote: "
+        "no new vote will decide it in this epoch; propose at another height, and abandon this "
+        "one at each node."
+    )
+    assert [(f.cause, f.nodes) for f in found.findings] == [(Cause.KEPT_OUT, (2, 3))]
+    four.down = (2,)
+    assert four.why().findings[0].cause is Cause.NO_QUORUM, "it may come back and vote"
+
+
 async def test_votes_that_were_lost_or_refused_are_named() -> None:
     """Who lacks which message from whom, and that something of the sender was refused."""
     four = Four()

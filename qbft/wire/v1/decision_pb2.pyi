@@ -136,7 +136,7 @@ class PeerStatus(_message.Message):
     def __init__(self, validator: _Optional[int] = ..., connected: _Optional[bool] = ..., last_heard_ms: _Optional[int] = ...) -> None: ...
 
 class GetStatusReply(_message.Message):
-    __slots__ = ("node_name", "validator", "cluster_id", "nodes", "faulty", "version", "voting", "quorum_reachable", "open_instances", "decisions", "store_id", "peers", "clock_unix_ms", "why_not_voting")
+    __slots__ = ("node_name", "validator", "cluster_id", "nodes", "faulty", "version", "voting", "quorum_reachable", "open_instances", "decisions", "store_id", "peers", "clock_unix_ms", "why_not_voting", "kept_out")
     NODE_NAME_FIELD_NUMBER: _ClassVar[int]
     VALIDATOR_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +151,7 @@ class GetStatusReply(_message.Message):
     PEERS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     WHY_NOT_VOTING_FIELD_NUMBER: _ClassVar[int]
+    KEPT_OUT_FIELD_NUMBER: _ClassVar[int]
     node_name: str
     validator: int
     cluster_id: bytes
@@ -165,7 +166,8 @@ class GetStatusReply(_message.Message):
     peers: _containers.RepeatedCompositeFieldContainer[PeerStatus]
     clock_unix_ms: int
     why_not_voting: str
-    def __init__(self, node_name: _Optional[str] = ..., validator: _Optional[int] = ..., cluster_id: _Optional[bytes] = ..., nodes: _Optional[int] = ..., faulty: _Optional[int] = ..., version: _Optional[str] = ..., voting: _Optional[bool] = ..., quorum_reachable: _Optional[bool] = ..., open_instances: _Optional[int] = ..., decisions: _Optional[int] = ..., store_id: _Optional[bytes] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., clock_unix_ms: _Optional[int] = ..., why_not_voting: _Optional[str] = ...) -> None: ...
+    kept_out: int
+    def __init__(self, node_name: _Optional[str] = ..., validator: _Optional[int] = ..., cluster_id: _Optional[bytes] = ..., nodes: _Optional[int] = ..., faulty: _Optional[int] = ..., version: _Optional[str] = ..., voting: _Optional[bool] = ..., quorum_reachable: _Optional[bool] = ..., open_instances: _Optional[int] = ..., decisions: _Optional[int] = ..., store_id: _Optional[bytes] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., clock_unix_ms: _Optional[int] = ..., why_not_voting: _Optional[str] = ..., kept_out: _Optional[int] = ...) -> None: ...
 
 class ListHeightsRequest(_message.Message):
     __slots__ = ()

@@ -445,7 +445,16 @@ def _print_status(records: list[dict[str, Any]]) -> None:
     from qbft.client.errors import without_node
 
     table = RichTable(
-        "node", "address", "answers", "votes", "quorum", "open", "decisions", "peers", "version"
+        "node",
+        "address",
+        "answers",
+        "votes",
+        "quorum",
+        "open",
+        "keeps out",
+        "decisions",
+        "peers",
+        "version",
     )
     for record in records:
         node = [str(record["validator"]), record["address"]]
@@ -459,6 +468,7 @@ def _print_status(records: list[dict[str, Any]]) -> None:
             _yes(record["voting"]),
             _yes(record["quorum_reachable"]),
             str(record["open_instances"]),
+            str(record["kept_out"]),
             str(record["decisions"]),
             f"{connected} of {len(record['peers'])}",
             record["version"],

@@ -51,6 +51,7 @@ def status(parts: NodeParts) -> pb.GetStatusReply:
         peers=peers,
         clock_unix_ms=time.time_ns() // 1_000_000,
         why_not_voting=told.why_not_voting,
+        kept_out=told.kept_out,
     )
 
 

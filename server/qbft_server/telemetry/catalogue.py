@@ -125,6 +125,13 @@ METRICS: tuple[Described, ...] = (
         look="it grows and does not fall",
     ),
     Described(
+        "qbft_kept_out_instances",
+        "gauge",
+        "Undecided instances in which this node never votes: its lost votes may be there, or its "
+        "engine met a bug.",
+        look="it stays above 0: replace no other node",
+    ),
+    Described(
         "qbft_bare_decisions",
         "gauge",
         "Decisions whose value's bytes are not here yet.",

@@ -224,6 +224,7 @@ class _Parts(Collector):
         yield _one("qbft_behind", status.behind)
         yield _one("qbft_decisions", self._store.end)
         yield _one("qbft_open_instances", status.open_instances)
+        yield _one("qbft_kept_out_instances", status.kept_out)
         yield _one("qbft_topics", status.topics)
         yield _one("qbft_held_votes", status.held_votes)
         yield _one("qbft_instances_opened", tally.opened)

@@ -143,7 +143,7 @@ class Replica:
 
     def status(self) -> SimpleNamespace:
         """Say that it does not vote."""
-        return SimpleNamespace(voting=False, open_instances=0, peers_heard={})
+        return SimpleNamespace(voting=False, open_instances=0, peers_heard={}, kept_out=0)
 
     def is_open(self, instance: InstanceId) -> bool:
         """Nothing is."""
