@@ -12,8 +12,9 @@ of any.
 
     decisions/s   of the honest clients, and its share of the undisturbed rate: at least 50 %
     p99           of their latency, and how many times the undisturbed one it is: at most 3
-    heard         frames a second that the nodes took in from the liar while it was measured, all
-                  together; of a member that says something there have to be some
+    heard         frames that the nodes took in from the liar until the end of it, all together; of
+                  a member that says something there have to be some, though what is left unread
+                  because of what it has said already may be most of it
     led by liar   median seconds of a proposal where the liar leads: a round change
     memory        the most that any node held: at most 300 MiB
     late          the share of turns in which a due timer may have waited more than 50 ms, and the
@@ -107,7 +108,7 @@ class Figures:
     late_share: float
     late_ms: float
     lines: int
-    heard_s: float = 0.0
+    heard: float = 0.0
 
     @classmethod
     def over(cls, runs: Sequence[Figures]) -> Figures:
@@ -115,7 +116,7 @@ class Figures:
         turns = sum(run.turns for run in runs)
         middle = {
             name: statistics.median(getattr(run, name) for run in runs)
-            for name in ("decisions_s", "p50_ms", "p99_ms", "led_by_liar_s", "late_ms", "heard_s")
+            for name in ("decisions_s", "p50_ms", "p99_ms", "led_by_liar_s", "late_ms", "heard")
         }
         return cls(
             **middle,
@@ -188,7 +189,7 @@ class Result:
             "log": figures.lines == 0,
             "decided": figures.failures == 0,
             "agreement": self.agreement,
-            "no attack": not self.speaks or min(run.heard_s for run in self.runs) > 0,
+            "no attack": not self.speaks or min(run.heard for run in self.runs) > 0,
         }
         return [name for name, held in promises.items() if not held]
 
@@ -205,9 +206,8 @@ async def measure(
         watching.cancel()
     after = [await asyncio.to_thread(read_metrics, cluster, node) for node in HONEST]
     late = Lateness.between(before, after)
-    heard = sum(map(heard_of_liar, after)) - sum(map(heard_of_liar, before))
     figures = Figures.of(told, seconds, memory, late, len(lines.told()))
-    return replace(figures, heard_s=heard / seconds)
+    return replace(figures, heard=sum(map(heard_of_liar, after)))
 
 
 async def until_heard(cluster: LocalCluster, attack: Attack) -> None:
@@ -243,7 +243,7 @@ async def run_one(name: str, arguments: argparse.Namespace) -> Result:
 def rows(results: Sequence[Result]) -> Iterator[str]:
     """The table, as Markdown; its first line of figures is nobody's attack."""
     yield (
-        "| attack | what it does | decisions/s | of undisturbed | p99 ms | times | heard/s |"
+        "| attack | what it does | decisions/s | of undisturbed | p99 ms | times | heard |"
         " led by liar s | memory MiB | late > 50 ms | late ms | lines | broken |"
     )
     yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
@@ -257,7 +257,7 @@ def rows(results: Sequence[Result]) -> Iterator[str]:
         figures = result.figures
         yield (
             f"| {result.name} | {result.shows} | {figures.decisions_s:.0f} | {result.share:.0%} |"
-            f" {figures.p99_ms:.0f} | {result.times:.1f} | {figures.heard_s:,.0f} |"
+            f" {figures.p99_ms:.0f} | {result.times:.1f} | {figures.heard:,.0f} |"
             f" {figures.led_by_liar_s:.1f} | {figures.resident_mib:.0f} |"
             f" {figures.late_share:.2%} | {figures.late_ms:.0f} |"
             f" {figures.lines} | {', '.join(result.broken()) or 'nothing'} |"

@@ -58,10 +58,16 @@ class LiarLinks(GrpcTransport):
     """A node's links, over which any bytes can be sent."""
 
     async def push(self, peer: int, data: bytes) -> None:
-        """Send bytes as a message; waits for the peer to read, and while the link is down."""
+        """Send bytes as a message; waits for the peer to read, and while the link is down.
+
+        A link that is new takes frames once its owner was told of that; one that reads nothing is
+        never told.
+        """
         while peer not in self.connected or self.queued(peer)[0] >= AHEAD_FRAMES:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
-        self._links[peer].push(data)
+        link = self._links[peer]
+        link.open()
+        link.push(data)
 
 
 class Liar:
