@@ -38,8 +38,8 @@ class NodeStatus:
     why_not_voting: str = ""
     """For people; empty where it votes, or does not say."""
     clock_within_ms: float = 0.0
-    """Half of what the answer took (as in NTP, RFC 5905, section 10): when it was written, nobody
-    knows more exactly."""
+    """Half of what the answer took (as in NTP, RFC 5905, section 10), for nobody knows more exactly
+    when it was written, and the millisecond that it is rounded to."""
     kept_out: int = 0
     """In how many undecided instances it never votes; an older node does not say."""
 
@@ -69,6 +69,6 @@ def status_from_pb(reply: pb.GetStatusReply, asked_s: float, answered_s: float) 
         peers=peers,
         clock_zero_ms=reply.clock_unix_ms - (asked_s + answered_s) / 2 * 1000,
         why_not_voting=reply.why_not_voting,
-        clock_within_ms=(answered_s - asked_s) / 2 * 1000,
+        clock_within_ms=(answered_s - asked_s) / 2 * 1000 + 1,
         kept_out=reply.kept_out,
     )

@@ -8,6 +8,7 @@ no client's token is told to them.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from itertools import islice
 from types import TracebackType
@@ -38,6 +39,7 @@ REFUSED_SHOWN = 20
 RECORDED_LOOKED_AT = 256
 """Instances of the recorder among which those of the decisions shown are looked for."""
 
+CONTRADICTION = "evidence: signed two votes that exclude each other"
 DIGEST_CHARACTERS = 12
 
 
@@ -152,7 +154,7 @@ class Overview:
                 "connected": None,
             }
             if node == own:
-                row |= {**self._node(), "clock_offset_ms": 0, "connected": sorted(connected)}
+                row |= {**self._node(), "connected": sorted(connected)}
             elif isinstance(told, NodeStatus):
                 row |= _told_by(told, zero_ms)
             rows.append(row)
@@ -208,7 +210,9 @@ class Overview:
         return rows
 
     def _refused(self) -> list[dict[str, object]]:
-        """What was refused most often, limits that bit, and frames that could not be sent."""
+        """Who contradicted himself; what was refused most often, limits, and frames not sent."""
+        found = self._parts.replica.misconduct.found.items()
+        caught = [(count, CONTRADICTION, str(liar)) for liar, count in found if count]
         counts: list[tuple[int, str, str]] = []
         for peer in (None, *range(self._parts.cluster.roster.nodes)):
             whose = "a stranger" if peer is None else str(peer)
@@ -221,17 +225,26 @@ class Overview:
                 away = "frames not sent: it lags or is away"
                 counts.append((counted.frames_dropped, away, str(index)))
         worst = sorted(counts, key=lambda each: -each[0])[:REFUSED_SHOWN]
-        return [{"what": what, "whose": whose, "count": count} for count, what, whose in worst]
+        return [
+            {"what": what, "whose": whose, "count": count, "proven": what == CONTRADICTION}
+            for count, what, whose in [*caught, *worst]
+        ]
 
 
 def _told_by(told: NodeStatus, zero_ms: float) -> dict[str, object]:
-    """What another node says of itself; its clock as ahead of ours by so many milliseconds."""
+    """What another node says of itself; its clock as ahead of ours by so many milliseconds.
+
+    An offset that is no more than what the answer took says only within what it is.
+    """
+    offset_ms, within_ms = told.clock_zero_ms - zero_ms, told.clock_within_ms
+    is_known = abs(offset_ms) > 2 * within_ms
     return {
         "version": told.version,
         "voting": told.voting,
         "quorum_reachable": told.quorum_reachable,
         "open_instances": told.open_instances,
         "decisions": told.decisions,
-        "clock_offset_ms": round(told.clock_zero_ms - zero_ms),
+        "clock_offset_ms": round(offset_ms) if is_known else None,
+        "clock_within_ms": math.ceil(abs(offset_ms) + within_ms),
         "connected": [peer.validator for peer in told.peers if peer.connected],
     }

@@ -29,6 +29,7 @@ function fill(id, head, rows, nothing) {
   const line = (name, cells) => {
     const made = element("tr");
     made.append(...cells.map((content) => cell(name, content)));
+    [...made.children].forEach((each, column) => { each.dataset.name = head[column]; });
     if (cells.length < head.length) made.lastChild.colSpan = head.length - cells.length + 1;
     return made;
   };
@@ -67,6 +68,13 @@ function ago(ms) {
   const seconds = Math.floor(ms / 1000);
   if (seconds < 60) return `${seconds} s`;
   return seconds < 3600 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`;
+}
+
+// How far a node's clock is ahead of this one's, as far as it can be known.
+function clock(node) {
+  if (node.self) return "";
+  if (node.clock_offset_ms === null) return `within ${milliseconds(node.clock_within_ms)}`;
+  return `${node.clock_offset_ms > 0 ? "+" : ""}${milliseconds(node.clock_offset_ms)}`;
 }
 
 // A reason beside the node's number, which it need not begin with.
@@ -139,7 +147,7 @@ function showCluster(state) {
         node.open_instances,
         node.decisions,
         node.version,
-        node.clock_offset_ms === null ? "" : `${node.clock_offset_ms > 0 ? "+" : ""}${milliseconds(node.clock_offset_ms)}`,
+        clock(node),
       ];
     }),
     "",
@@ -200,7 +208,7 @@ function showInstances(state) {
   fill(
     "refused",
     ["what", "of node", "how often"],
-    state.refused.map((each) => [each.what, each.whose, `${each.count}`]),
+    state.refused.map((each) => [each.proven ? [each.what, "bad"] : each.what, each.whose, `${each.count}`]),
     "Nothing was refused.",
   );
 }
@@ -260,6 +268,22 @@ function show(state) {
   showVerdict(state);
   showCluster(state);
   showInstances(state);
+  document.body.classList.remove("stale");
+}
+
+const SILENT_MS = 5000; // a node that lives sends an overview every second
+let watchdog;
+
+// What is shown is not so any more, or nobody knows.
+function isSilent() {
+  byId("verdict").textContent = "This node does not answer.";
+  byId("verdict").className = "bad";
+  document.body.classList.add("stale");
+}
+
+function listen() {
+  clearTimeout(watchdog);
+  watchdog = setTimeout(isSilent, SILENT_MS);
 }
 
 byId("ask").addEventListener("submit", (event) => {
@@ -268,9 +292,18 @@ byId("ask").addEventListener("submit", (event) => {
   if (instance) ask(instance);
 });
 
-const events = new EventSource("events");
-events.addEventListener("message", (event) => show(JSON.parse(event.data)));
-events.addEventListener("error", () => {
-  byId("verdict").textContent = "This node does not answer.";
-  byId("verdict").className = "bad";
-});
+// A browser tries again by itself where the connection breaks, but not where it was refused.
+function connect() {
+  const events = new EventSource("events");
+  events.addEventListener("message", (event) => {
+    listen();
+    show(JSON.parse(event.data));
+  });
+  events.addEventListener("error", () => {
+    isSilent();
+    if (events.readyState === EventSource.CLOSED) setTimeout(connect, SILENT_MS);
+  });
+}
+
+listen();
+connect();
