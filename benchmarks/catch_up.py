@@ -7,6 +7,9 @@ Then it starts again, under one client that goes on proposing. Measured is the t
 until it has as many decisions as the others had, its start-up included, and what the client saw:
 also in how many of the instances decided meanwhile the certificate holds the returning node's own
 COMMIT. It voted in at least so many; whose COMMIT comes after a quorum's is in no certificate.
+
+On asyncio's own loop: it makes processes without fork(), after which gRPC's handlers would run in
+the child, beside a client that is at work. uvloop forks.
 """
 
 from __future__ import annotations
@@ -20,8 +23,6 @@ import time
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-
-import uvloop
 
 from qbft.client import Client
 from qbft.client.status import NodeStatus
@@ -118,7 +119,7 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, help="where the fresh directory is made")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    figures = asdict(uvloop.run(measure(arguments.decisions, arguments.directory)))
+    figures = asdict(asyncio.run(measure(arguments.decisions, arguments.directory)))
     if arguments.json:
         sys.stdout.write(json.dumps({n: round(v, 3) for n, v in figures.items()}) + "\n")
     else:

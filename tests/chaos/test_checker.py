@@ -114,6 +114,7 @@ def test_a_good_history_passes() -> None:
     story.end_well(1, 0, 2)
     assert story.broken == set()
     assert (story.checker.recoveries, story.checker.worst_recovery_s) == (1, 1.0)
+    assert story.checker.worst_recovery_of == {1: 1.0}
     assert len(story.checker.decided) == 3
 
 
@@ -282,6 +283,20 @@ def test_nodes_that_are_still_down_count() -> None:
     story.tell(0)
     assert story.checker.worst_recovery_s == 0.0
     assert story.broken == set()
+
+
+def test_the_worst_recovery_is_kept_by_how_many_were_away() -> None:
+    """Issue 4: the bound goes by d as it is when things can go on; so does what is measured."""
+    story = Story()
+    for height, (down, waits) in enumerate(((0, 1), (1, 2), (0, 3), (1, 1))):
+        story.conditions(False, 2)
+        story.propose(height)
+        story.conditions(True, down)
+        for _ in range(waits):
+            story.conditions(True)
+        story.tell(height)
+    assert story.checker.worst_recovery_of == {0: 4.0, 1: 3.0}
+    assert story.checker.worst_recovery_s == 4.0
 
 
 def test_a_node_that_recovers_gives_no_second_chance() -> None:

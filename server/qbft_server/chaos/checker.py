@@ -76,10 +76,14 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An open instance that has to be decided by then; `since` is when it could go on."""
+    """An open instance that has to be decided by then.
+
+    `since` is when it could go on, and `down` how many nodes were still away then.
+    """
 
     since: float
     until: float
+    down: int
 
 
 class Checker:
@@ -95,7 +99,7 @@ class Checker:
         self.violations_count = 0
         self.decided: dict[InstanceId, Decided] = {}
         self.reply_times: list[float] = []
-        self.worst_recovery_s = 0.0
+        self.worst_recovery_of: dict[int, float] = {}
         self.recoveries = 0
         self.reads = 0
         self._nodes = nodes
@@ -115,6 +119,14 @@ class Checker:
         self._follower_has: list[set[InstanceId]] = [set() for _ in range(nodes)]
         self._replayed: set[int] = set()
         self.log = LogChecker(lambda at, seen: self._violated(at, Promise.LOG, seen))
+
+    @property
+    def worst_recovery_s(self) -> float:
+        """The longest that an instance took once things could go on, however many nodes were down.
+
+        `worst_recovery_of` has it by how many were: the bound grows with them.
+        """
+        return max(self.worst_recovery_of.values(), default=0.0)
 
     @property
     def open_instances(self) -> int:
@@ -322,7 +334,7 @@ class Checker:
 
     def _is_due(self, instance: InstanceId, at: float) -> None:
         age = at - self._open[instance]
-        self._due[instance] = Due(at, at + self._bound(age, self._down))
+        self._due[instance] = Due(at, at + self._bound(age, self._down), self._down)
 
     def _is_decided(self, instance: InstanceId, at: float) -> None:
         opened = self._open.pop(instance, None)
@@ -332,7 +344,8 @@ class Checker:
         if instance in self._recovering:
             self._recovering.discard(instance)
             self.recoveries += 1
-            self.worst_recovery_s = max(self.worst_recovery_s, at - due.since)
+            worst = max(self.worst_recovery_of.get(due.down, 0.0), at - due.since)
+            self.worst_recovery_of[due.down] = worst
         if at > due.until:
             self._violated(
                 at, Promise.RECOVERY, f"{instance} took {at - due.since:.1f} s{_since(due)}"

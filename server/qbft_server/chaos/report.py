@@ -69,6 +69,10 @@ def report(outcome: Outcome) -> dict[str, Any]:
         "votes_audited": outcome.votes_audited,
         "recoveries": checker.recoveries,
         "worst_recovery_s": round(checker.worst_recovery_s, 2),
+        "worst_recovery_by_down_s": {
+            str(down): round(seconds, 2)
+            for down, seconds in sorted(checker.worst_recovery_of.items())
+        },
         "own_lag_max_s": round(witness.lag_max, 2),
         "undecided": checker.open_instances,
         "violations": checker.violations_count,
@@ -154,6 +158,8 @@ def print_report(result: dict[str, Any], console: Console) -> None:
     facts.add_row(
         "worst recovery", f"{result['worst_recovery_s']:.2f} s, of {result['recoveries']} instances"
     )
+    for down, worst in result["worst_recovery_by_down_s"].items():
+        facts.add_row(f"... with {down} still away (d)", f"{worst:.2f} s")
     facts.add_row("this process was late by", f"at most {result['own_lag_max_s']:.2f} s")
     facts.add_row("never decided", f"{result['undecided']}")
     facts.add_row("violations", f"{result['violations']}")
