@@ -1,13 +1,14 @@
-"""A real node catches up from real peers, of which one leaves decisions out (issue 4, part 2)."""
+"""A real node catches up from real peers, of which one hides or falsifies (issue 4, part 2)."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from attacks import leaves_out
+from attacks import leaves_out, serves_false
 from e2e.crash_cluster import FAST, SECONDS, TOPIC, has_decided
 
 from qbft.client import Client, NodeStatus
@@ -23,11 +24,12 @@ class WithLiar(LocalCluster):
     """Four nodes, one of which is another program from its second life on."""
 
     is_lying = False
+    program: ModuleType = leaves_out
 
     def _command(self, node: int) -> list[str]:
         command = super()._command(node)
         if node == LIAR and self.is_lying:
-            return [sys.executable, str(leaves_out.__file__), command[-1]]
+            return [sys.executable, str(self.program.__file__), command[-1]]
         return command
 
 
@@ -41,9 +43,22 @@ async def has_so_many(client: Client, node: int, count: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_what_a_peer_leaves_out_comes_from_another_one(tmp_path: Path) -> None:
-    """M5, HARDENING U3: F+1 = 2 peers, the first of them a liar, whose word alone has gaps."""
-    hidden = set(range(0, COUNT, leaves_out.EVERY))
+@pytest.mark.parametrize(
+    ("program", "true"),
+    [
+        (leaves_out, {h for h in range(COUNT) if h % leaves_out.EVERY}),
+        (serves_false, set(range(2, COUNT, serves_false.EVERY))),
+    ],
+    ids=["leaves out", "serves false"],
+)
+async def test_what_a_peer_does_not_truly_give_comes_from_another_one(
+    tmp_path: Path, program: ModuleType, true: set[int]
+) -> None:
+    """M5, HARDENING U3: F+1 = 2 peers, the first of them a liar, whose word alone has gaps.
+
+    It leaves decisions out, or gives values and certificates that prove nothing: of those the node
+    takes none, whether or not anybody else is there to ask.
+    """
     async with WithLiar.create(tmp_path / "cluster", environment=FAST) as cluster:
         others = (1, 2, LIAR)
         await cluster.start(*others)
@@ -56,11 +71,11 @@ async def test_what_a_peer_leaves_out_comes_from_another_one(tmp_path: Path) -> 
                 await has_so_many(client, node, COUNT)
             for node in others:
                 await cluster.stop(node)
-            cluster.is_lying = True
+            cluster.program, cluster.is_lying = program, True
             await cluster.start(AWAY, LIAR)
-            await has_so_many(client, AWAY, COUNT - len(hidden))
+            await has_so_many(client, AWAY, len(true))
             found = [await has_decided(cluster, AWAY, height) for height in range(COUNT)]
-            assert {height for height, value in enumerate(found) if value is None} == hidden
+            assert found == [b"%d" % height if height in true else None for height in range(COUNT)]
             await cluster.start(1)
             await has_so_many(client, AWAY, COUNT)
             found = [await has_decided(cluster, AWAY, height) for height in range(COUNT)]
