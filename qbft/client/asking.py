@@ -47,7 +47,7 @@ class Asking:
         self.links: list[NodeLink] = []
         """By node, as long as the client is open."""
 
-    def open(self) -> None:
+    def begin(self) -> None:
         """Prepare a channel to every node."""
         self.links = [
             NodeLink(node, validator, self._access)

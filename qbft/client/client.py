@@ -77,7 +77,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         """Prepare a channel to every node; none is connected before it is needed."""
-        self._asking.open()
+        self._asking.begin()
         return self
 
     async def __aexit__(
