@@ -87,7 +87,7 @@ class ReplicaLimits:
     opened_bytes_each: int = 4 << 10
     """What opening an instance counts for beside its value: its votes are journaled too."""
 
-    asked_bytes_min: int = 8 << 10
+    asked_bytes_min: int = 4 << 10
     """What looking up a decision or value counts for at least, found or not (`pull_bytes_*`)."""
 
     checks_per_proposer_max: int = 64
@@ -162,7 +162,7 @@ class ReplicaLimits:
     pull_bytes_burst_max: int = 8 << 20
     """What a peer is sent of the values and certificates that it asks for, at once ..."""
 
-    pull_bytes_per_ms: int = 16 << 10
+    pull_bytes_per_ms: int = 24 << 10
     """... and per millisecond; what exceeds it has to be asked for again."""
 
     memory_page_max: int = 64

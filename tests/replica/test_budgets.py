@@ -576,4 +576,4 @@ def test_looking_things_up_is_paced_too() -> None:
     get = rig.disk.get
     rig.disk.get = lambda which: looked.append(which) or get(which)  # type: ignore[method-assign]
     rig.receive(3, wanted_decisions=tuple(instance(height) for height in range(200)))
-    assert len(looked) == 80_000 // (8 << 10)
+    assert len(looked) == 80_000 // ReplicaLimits().asked_bytes_min
