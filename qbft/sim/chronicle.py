@@ -107,8 +107,11 @@ class Chronicle:
         if self._trace is not None:
             self._trace.update(repr((self._agenda.now_ms, *happened)).encode())
 
-    def sends(self, source: int, to: int, frame: Frame, delay_ms: int | None) -> None:
-        """Note a copy of a frame that leaves, and how long it takes; None: it is lost."""
+    def sends(self, source: int, to: int, frame: Frame, delay_ms: int | None) -> int:
+        """Note a copy of a frame that leaves, and how long it takes; None: it is lost.
+
+        Gives its number in the story.
+        """
         self.trace("sends", source, to, frame, delay_ms)
         if self._story is not None:
             votes = (*frame.votes, *frame.relayed)
@@ -119,6 +122,13 @@ class Chronicle:
             self._story.append(
                 Event(self._agenda.now_ms, "sends", source, to, text, votes, delay_ms)
             )
+            return len(self._story) - 1
+        return -1
+
+    def finds_nobody(self, number: int) -> None:
+        """Note that a copy of a frame arrived at a node that was down: it is lost."""
+        if self._story is not None:
+            self._story[number] = replace(self._story[number], delay_ms=None)
 
     def decides(self, place: int, instance: InstanceId, decision: Decision) -> None:
         """Note a decision that is durable."""

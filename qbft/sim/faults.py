@@ -25,6 +25,8 @@ CORRUPT_DOWN_MS = 100
 class NodeFaults:
     """Has the faults of nodes happen at their times; once all has healed none does any more.
 
+    Only who is up can fall. Who has not started yet, or is down already, starts when it would have.
+
     `start` begins a node's life again; `forget` is told whose disk is lost.
     """
 
@@ -46,6 +48,7 @@ class NodeFaults:
         self._forget = forget
         self._crashes_at: dict[tuple[int, int], Crash] = {}
         self._falling: dict[int, Crash] = {}
+        self._gone: set[int] = set()
         self._are_over = False
 
     def enter(self, fault: Fault) -> None:
@@ -102,15 +105,28 @@ class NodeFaults:
     def _fall(self, place: int, fault: Crash) -> None:
         if self._are_over:
             return
-        if fault.at_point is None:
+        if fault.down_ms is None:
+            self._gone.add(place)
+        nodes = self._nodes if fault.everyone else [self._nodes[place]]
+        fallen = [node for node in nodes if self._stop(node, kept=fault.kept)]
+        if fallen and fault.at_point is None:
             self._happened["crash: between turns"] += 1
-        for node in self._nodes if fault.everyone else [self._nodes[place]]:
-            if node.disk.is_syncing:
-                self._happened["record kept" if fault.kept else "record torn"] += 1
-            self._chronicle.tell("loses power", node.place)
-            node.stop(kept=fault.kept)
-            if fault.down_ms is not None or node.place != place:
-                self._agenda.after(fault.down_ms or DOWN_MS, self._start, node)
+        for node in fallen:
+            self._agenda.after(fault.down_ms or DOWN_MS, self._come_back, node)
+
+    def _stop(self, node: Node, *, kept: bool = False) -> bool:
+        """Take a node down; False if it is down already, and when it starts is settled."""
+        if not node.is_up:
+            return False
+        if node.disk.is_syncing:
+            self._happened["record kept" if kept else "record torn"] += 1
+        self._chronicle.tell("loses power", node.place)
+        node.stop(kept=kept)
+        return True
+
+    def _come_back(self, node: Node) -> None:
+        if node.place not in self._gone:
+            self._start(node)
 
     def _exchange_disk(
         self, how: str, fault: DiskLost | DiskRestored, exchange: Callable[[], None]
@@ -119,11 +135,12 @@ class NodeFaults:
             return
         node = self._nodes[fault.place]
         self._happened[how] += 1
+        was_up = self._stop(node)
         self._chronicle.tell("loses its disk", fault.place)
-        node.stop()
         exchange()
         self._forget(node.validator)
-        self._agenda.after(fault.down_ms, self._start, node)
+        if was_up:
+            self._agenda.after(fault.down_ms, self._come_back, node)
 
     def _copy_disk(self, fault: DiskRestored) -> None:
         restore = self._nodes[fault.place].disk.snapshot()
@@ -134,6 +151,7 @@ class NodeFaults:
             return
         node = self._nodes[fault.place]
         self._happened["disk corrupt"] += 1
-        node.stop()
+        was_up = self._stop(node)
         node.disk.corrupt()
-        self._agenda.after(CORRUPT_DOWN_MS, self._start, node)
+        if was_up:
+            self._agenda.after(CORRUPT_DOWN_MS, self._come_back, node)

@@ -8,7 +8,7 @@ places. Loss without notice is worse than what a real link does, which tells whe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Protocol, TypeVar
 
@@ -40,6 +40,18 @@ class Receiver(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Is shown the frames: how long each copy takes, and at last which found nobody there."""
+
+    def sends(self, source: int, to: int, frame: Frame, delay_ms: int | None) -> int:
+        """Note a copy of a frame that leaves; give what to call it by."""
+        ...
+
+    def finds_nobody(self, number: int) -> None:
+        """Note that this copy arrived at a node that was down."""
+        ...
+
+
 class Network:
     """Carries frames between places; delivers nothing to a node that is down."""
 
@@ -47,7 +59,7 @@ class Network:
         self, agenda: Agenda, random: Random, weather: Weather, happened: Counter[str]
     ) -> None:
         self.weather = weather
-        self.watch: Callable[[int, int, Frame, int | None], None] | None = None
+        self.watch: Watch | None = None
         """Is shown every copy that leaves: from, to, frame, its delay in ms or None if lost."""
         self.frames = 0
         self._agenda = agenda
@@ -154,13 +166,15 @@ class Network:
             if self._slow:
                 delay_ms += self._slowness(source, target, frame)
             delay_ms += extra_ms
+            number = -1
             if self.watch is not None:
-                self.watch(source, target, frame, delay_ms)
-            self._agenda.after(delay_ms, self._arrive, receiver, receiver.life, source, frame)
+                number = self.watch.sends(source, target, frame, delay_ms)
+            life = receiver.life
+            self._agenda.after(delay_ms, self._arrive, receiver, life, source, frame, number)
 
     def _lose(self, source: int, target: int, frame: Frame) -> None:
         if self.watch is not None:
-            self.watch(source, target, frame, None)
+            self.watch.sends(source, target, frame, None)
 
     def _slowness(self, source: int, target: int, frame: Frame) -> int:
         return sum(
@@ -170,6 +184,10 @@ class Network:
             and any(vote.type is MessageType(slow.type) for vote in (*frame.votes, *frame.relayed))
         )
 
-    def _arrive(self, receiver: Receiver, life: int, source: int, frame: Frame) -> None:
+    def _arrive(
+        self, receiver: Receiver, life: int, source: int, frame: Frame, number: int
+    ) -> None:
         if receiver.is_up and receiver.life == life:
             receiver.take(self._receivers[source].validator, frame)
+        elif self.watch is not None:
+            self.watch.finds_nobody(number)

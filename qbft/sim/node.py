@@ -320,6 +320,8 @@ class Node:
                 world.network.carry(self.place, peer, frame)
             else:
                 for extra_ms, said in self.behaviour.outgoing(peer, frame):
+                    if extra_ms or (said is not frame and said != frame):
+                        world.tells_lie(self)
                     world.network.carry(self.place, peer, world.gate(self, said), extra_ms)
 
     async def receive(self) -> Batch:

@@ -130,7 +130,8 @@ class Crash:
     Crash points are, of each commit, before it, while it is being synced and after it, and the
     moment before each copy of a frame leaves. What was being synced is there afterwards only if
     `kept`, else its torn record is truncated (SCENARIOS K21). With `everyone` all nodes lose power.
-    `down_ms` None: it never comes back.
+    `down_ms` None: it never comes back. A node that is down already, or has not started yet, does
+    not fall.
     """
 
     place: int

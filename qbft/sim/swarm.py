@@ -45,6 +45,7 @@ RULES = tuple(rule.value for rule in UponRule)
 HAPPENS = tuple(
     sorted(
         {f"liar: {name}" for name in (*BEHAVIOURS, TWINS)}
+        | {f"lie told: {name}" for name in BEHAVIOURS if name != "Silent"}
         | {f"crash: {label}" for label in (*CRASH_POINTS, "between turns")}
         | {fault.called for fault in (Cut, Partition, SlowType)}
         | {"pause", "late start", "late input", "missing input", "evidence"}

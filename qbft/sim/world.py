@@ -180,7 +180,7 @@ class World:
         )
         self.network = Network(self.agenda, self._random("network"), plan.weather, self.happened)
         if self.chronicle.wants_frames:
-            self.network.watch = self.chronicle.sends
+            self.network.watch = self.chronicle
         liars = [fault for fault in plan.faults if isinstance(fault, Liar)]
         twins = sorted(liar.place for liar in liars if liar.behaviour == TWINS)
         self.nodes = [
@@ -225,12 +225,21 @@ class World:
             random=self._random(f"liar {node.place}"),
             leader=self._definition.leader,
             timers=self._timers,
-            send=lambda to, frame: self.network.carry(node.place, to, self.gate(node, frame)),
+            send=lambda to, frame: self._say(node, to, frame),
             propose=self._note_proposal,
         )
         node.behaviour = kind(hands)
         if kind.acts_every_ms:
             self.agenda.after(kind.acts_every_ms, self._act, node.behaviour)
+
+    def _say(self, node: Node, to: int, frame: Frame) -> None:
+        """Let a liar say something of its own."""
+        self.tells_lie(node)
+        self.network.carry(node.place, to, self.gate(node, frame))
+
+    def tells_lie(self, node: Node) -> None:
+        """Count what a liar says of its own, or otherwise than its replica does."""
+        self.happened[f"lie told: {type(node.behaviour).__name__}"] += 1
 
     def _act(self, behaviour: Behaviour) -> None:
         behaviour.act()

@@ -32,8 +32,10 @@ from qbft.sim.picture import diagram_events
 from qbft.sim.plan import (
     Ask,
     Crash,
+    DiskCorrupt,
     DiskLost,
     DiskRestored,
+    LateStart,
     Liar,
     Partition,
     Plan,
@@ -373,6 +375,65 @@ def test_a_node_without_its_votes_decides_beside_a_false_witness(
     assert any(frame.memory is not None and frame.memory.is_last for frame in told)
     assert any(frame.marks for frame in told)
     assert {mark.height for frame in told for mark in frame.marks} == {MARK_HEIGHT}
+
+
+# --- who falls, and what is told of it -----------------------------------------------------------
+
+FALLS = {
+    "one that has not started": (
+        (LateStart(2, 3_000), Crash(2, at_ms=500, down_ms=50)),
+        [("starts", 3_000)],
+    ),
+    "all, and one has not started": (
+        (LateStart(2, 3_000), Crash(0, at_ms=500, down_ms=50, everyone=True)),
+        [("starts", 3_000)],
+    ),
+    "one that is down": (
+        (Crash(2, at_ms=500, down_ms=2_000), Crash(2, at_ms=600, down_ms=50)),
+        [("starts", 0), ("loses power", 500), ("starts", 2_500)],
+    ),
+    "one that is down for good": (
+        (Crash(2, at_ms=500, down_ms=None), Crash(0, at_ms=600, down_ms=50, everyone=True)),
+        [("starts", 0), ("loses power", 500)],
+    ),
+    "one that is down, then for good": (
+        (Crash(2, at_ms=500, down_ms=2_000), Crash(2, at_ms=600, down_ms=None)),
+        [("starts", 0), ("loses power", 500)],
+    ),
+    "one whose disk is lost": (
+        (DiskLost(2, at_ms=500, down_ms=50),),
+        [("starts", 0), ("loses power", 500), ("starts", 550)],
+    ),
+    "one that is down when its disk is lost": (
+        (Crash(2, at_ms=500, down_ms=2_000), DiskLost(2, at_ms=600, down_ms=50)),
+        [("starts", 0), ("loses power", 500), ("starts", 2_500)],
+    ),
+    "one whose disk is corrupt": (
+        (DiskCorrupt(2, at_ms=500),),
+        [("starts", 0), ("loses power", 500)],
+    ),
+    "a liar that never ran": ((Liar(2, "Silent"), Crash(0, at_ms=500, everyone=True)), []),
+}
+
+
+@pytest.mark.parametrize("name", FALLS)
+def test_only_who_is_up_falls(name: str) -> None:
+    """A crash starts nobody early, ends no downtime, and brings nobody back who is gone."""
+    faults, lives = FALLS[name]
+    story: list[Event] = []
+    World(plan(*faults, faults_ms=5_000), story=story).run()
+    told = [e for e in story if e.place == 2 and e.kind in {"starts", "loses power"}]
+    assert [(e.kind, e.time_ms) for e in told] == lives
+
+
+def test_what_finds_nobody_is_told_as_lost() -> None:
+    """A frame that arrives at a node that is down, or at its next life, is drawn as a lost one."""
+    story: list[Event] = []
+    World(plan(Crash(2, at_ms=1, down_ms=1_000), faults_ms=3_000), story=story).run()
+    sent = [e for e in story if e.kind == "sends" and e.peer == 2 and e.time_ms < 900]
+    assert len(sent) > 3
+    assert all(e.delay_ms is None for e in sent)
+    assert all(e.delay_ms for e in story if e.kind == "sends" and e.peer != 2 and e.place != 2)
 
 
 # --- negative controls ----------------------------------------------------------------------------

@@ -82,6 +82,29 @@ AROUND_ENGINE = [
         "        return round_ == self.top and type_ >= MessageType.COMMIT\n",
         "tests:core/test_engine_resume.py",
     ),
+    Mutant(
+        "values-not-journaled",
+        "K16: the bytes that a vote is for are not journaled with it",
+        VOICE,
+        "                self._records.append(ProposalRecord(proposal, is_input=False))\n",
+        "                pass\n",
+        "scenarios:K16-value",
+    ),
+    Mutant(
+        "collector-not-seeded",
+        "K16: a node that restarts does not count its own COMMIT outside its round",
+        OPEN,
+        "            if cast.own.vote.type is MessageType.COMMIT:\n                self._collector.add(cast.own.vote)",
+        "            if False:\n                self._collector.add(cast.own.vote)",
+        "tests:replica/test_resume.py",
+    ),
+    Mutant(
+        "bytes-not-awaited",
+        "B15: a PRE-PREPARE is PREPAREd before the bytes of its value are here",
+        OPEN,
+        "        if awaited is not None:\n            self._note_kept(sender, kept=self.awaited",
+        "        if False:\n            self._note_kept(sender, kept=self.awaited",
+    ),
     # --- lost votes --------------------------------------------------------------------------
     Mutant(
         "forgotten-votes-are-lost-ones",

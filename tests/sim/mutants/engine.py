@@ -151,6 +151,14 @@ OF_ENGINE = [
         "duel",
     ),
     Mutant(
+        "pre-prepare-keeps-timer",
+        "Algorithm 2:2: a PRE-PREPARE does not start the round's timer",
+        ENGINE,
+        "        self._fired.add((UponRule.JUSTIFIED_PRE_PREPARE, message.round))\n        self._effects.append(StartTimer(self.round))\n",
+        "        self._fired.add((UponRule.JUSTIFIED_PRE_PREPARE, message.round))\n",
+        "duel",
+    ),
+    Mutant(
         "no-prepare",
         "charon #4372: with the comparison off nobody PREPAREs",
         ENGINE,
@@ -333,6 +341,7 @@ OF_ENGINE = [
         ENGINE,
         "        if MessageType.PREPARE in sent:\n",
         "        if False:\n",
+        "tests:sim/test_crash_moments.py",
     ),
     Mutant(
         "resume-forgets-prepared",
@@ -340,6 +349,22 @@ OF_ENGINE = [
         ENGINE,
         "            if vote.type is MessageType.COMMIT and vote.round >= self.prepared_round:",
         "            if False:",
+    ),
+    Mutant(
+        "resume-own-not-counted",
+        "HARDENING W5: a node that restarts does not count its own votes again",
+        ENGINE,
+        "                if own.vote.round == engine.round:\n                    effects",
+        "                if False:\n                    effects",
+        "tests:core/test_engine_resume.py",
+    ),
+    Mutant(
+        "resume-forgets-proposal",
+        "K10 to K12: a leader that restarts in a later round forgets that it proposed",
+        ENGINE,
+        "        if MessageType.PRE_PREPARE in sent:\n            self._fired.add((UponRule.QUORUM_ROUND_CHANGES, self.round))\n",
+        "        if MessageType.PRE_PREPARE in sent:\n            pass\n",
+        "tests:core/test_engine_resume.py",
     ),
     Mutant(
         "resume-proposes-again",
