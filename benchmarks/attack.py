@@ -45,7 +45,6 @@ from attacks.catalogue import ATTACKS, Attack  # noqa: E402 - found by the line 
 from attacks.siege import (  # noqa: E402
     HONEST,
     LEAST_PRIORITY,
-    LIAR,
     HonestClients,
     Lines,
     MemoryWatch,
@@ -53,6 +52,7 @@ from attacks.siege import (  # noqa: E402
     Told,
     attacked,
     besieged,
+    heard_of_liar,
     read_metrics,
 )
 from e2e.journal_audit import audit  # noqa: E402
@@ -216,11 +216,6 @@ async def until_heard(cluster: LocalCluster, attack: Attack) -> None:
         async with asyncio.timeout(HEARD_SECONDS_MAX if attack.speaks else 0):
             while not heard_of_liar(await asyncio.to_thread(read_metrics, cluster, HONEST[0])):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
-
-
-def heard_of_liar(metrics: Metrics) -> float:
-    """The frames that a node has taken in from the liar."""
-    return metrics.get(("qbft_peer_frames_received_total", (("peer", str(LIAR)),)), 0.0)
 
 
 async def run_one(name: str, arguments: argparse.Namespace) -> Result:

@@ -13,7 +13,12 @@ from attacks.liar import Liar
 
 from qbft.core import InstanceId, Message, MessageType, Proof
 from qbft.core.messages import ROUND_MAX
+from qbft.crypto import merkle
+from qbft.crypto.canonical import SIGNING_VERSION, VOTE_TAG, canonical_vote
+from qbft.crypto.encoding import number, pack
+from qbft.crypto.keys import VoteKey
 from qbft.crypto.proposal import value_digest
+from qbft.crypto.signing import BatchHeader, VoteSignature, batch_payload
 from qbft.replica.authenticator import Ed25519Authenticator
 from qbft.sim.byzantine.behaviour import COMMIT, PP, PREPARE, RC
 from qbft.transport import Frame
@@ -25,6 +30,9 @@ TOPIC = "attack/frames"
 DIGEST = value_digest(b"a value")
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 """Of Ed25519: its multiples may be added to S without changing what the equation says."""
+
+MINUS_ONE = 2**64 - 1
+"""As protobuf writes it where the reader expects a number without a sign."""
 
 Change = Callable[[pb.SignedVote], None]
 
@@ -89,6 +97,32 @@ def everybody(
         return tuple(replace(own, source=source) for source in range(liar.roster.nodes))
 
     return make
+
+
+def of_another_cluster(liar: Liar, which: InstanceId) -> tuple[Message, ...]:
+    """PREPAREs under all names, signed for another cluster."""
+    roster = replace(liar.roster, cluster_id=bytes(32))
+    signer = Ed25519Authenticator(liar.key, roster, liar.validator)
+    own = Message(PREPARE, which, liar.validator, 1, DIGEST, 0, None, (), Proof())
+    signer.sign((own,), liar.store_id, 1)
+    return tuple(replace(own, source=source) for source in range(liar.roster.nodes))
+
+
+def nesting_changed(change: Change) -> Callable[[Liar], bytes]:
+    """A ROUND-CHANGE with PREPAREs that was changed after signing."""
+
+    def make(liar: Liar) -> bytes:
+        which = instance(liar)
+        proofs = everybody(PREPARE)(liar, which)
+        vote = liar.hands.vote(RC, which, 2, prepared=(1, DIGEST), justification=proofs)
+        return relaying(vote, change)
+
+    return make
+
+
+def nest_deeper(signed: pb.SignedVote) -> None:
+    """Nest a vote in the first of those that are nested."""
+    signed.justification[0].justification.add().CopyFrom(signed.justification[1])
 
 
 def nothing(liar: Liar, which: InstanceId) -> tuple[Message, ...]:
@@ -175,13 +209,39 @@ def other_cluster(liar: Liar) -> bytes:
     return encode_frame(Frame(votes=(vote,), batch=batch))
 
 
-def short_signature(liar: Liar) -> bytes:
-    """A section's signature of 63 bytes."""
-    message = peer_pb2.PeerMessage()
-    frame = liar.hands.sealed(Frame(votes=(prepare(liar),)))
-    message.MergeFromString(encode_frame(frame))
-    message.frame.own.signature = bytes(63)
-    return message.SerializeToString()
+def signature_of(length: int) -> Callable[[Liar], bytes]:
+    """A section's signature of so many bytes."""
+
+    def make(liar: Liar) -> bytes:
+        message = peer_pb2.PeerMessage()
+        frame = liar.hands.sealed(Frame(votes=(prepare(liar),)))
+        message.MergeFromString(encode_frame(frame))
+        message.frame.own.signature = bytes(length)
+        return message.SerializeToString()
+
+    return make
+
+
+def other_key(liar: Liar) -> bytes:
+    """Own votes signed with a key that is nobody's."""
+    vote = replace(prepare(liar), proof=Proof())
+    signer = Ed25519Authenticator(VoteKey.generate(), liar.roster, liar.validator)
+    batch = signer.sign((vote,), liar.store_id, 1)
+    return encode_frame(Frame(votes=(vote,), batch=batch))
+
+
+def older_signing_version(liar: Liar) -> bytes:
+    """A vote signed as if by the signing version before this one, with the genuine key."""
+    vote, cluster_id = prepare(liar), liar.roster.cluster_id
+    now, before = (
+        pack((VOTE_TAG, number(version))) for version in (SIGNING_VERSION, SIGNING_VERSION - 1)
+    )
+    leaf = merkle.leaf_hash(before + canonical_vote(vote, cluster_id).removeprefix(now))
+    unsigned = BatchHeader(liar.store_id, 1, b"")
+    payload = batch_payload(cluster_id, liar.validator, unsigned, 1, leaf)
+    header = replace(unsigned, signature=liar.key.sign(payload))
+    proof = Proof(VoteSignature(header, 1, 0, ()))
+    return encode_frame(Frame(relayed=(replace(vote, proof=proof),)))
 
 
 def foreign_section(liar: Liar) -> bytes:
@@ -247,9 +307,15 @@ BAD_FRAMES: dict[str, BadFrame] = {
     "no frame at all": BadFrame("F1", "malformed", lambda _: b""),
     "a bad topic": BadFrame("F1", "bad_instance", bad_topic),
     "a value of a byte too much": BadFrame("F2", "bad_value", large_value),
-    "a signature of 63 bytes": BadFrame("F3", "bad_signature_shape", short_signature),
+    "no bytes of signature": BadFrame(
+        "F3", "bad_signature_shape", changed(set_signature("signature", b""))
+    ),
+    "a signature of 63 bytes": BadFrame("F3", "bad_signature_shape", signature_of(63)),
+    "a signature of 66 bytes": BadFrame("F3", "bad_signature_shape", signature_of(66)),
+    "another key's signature": BadFrame("F3", "bad_section_signature", other_key),
     "another vote's signature": BadFrame("F3", "bad_section_signature", false_section),
     "a changed round": BadFrame("F3", "bad_vote_signature", changed(set_field("round", 7))),
+    "validator -1": BadFrame("F4", "bad_source", changed(set_field("source", MINUS_ONE))),
     "validator n": BadFrame("F4", "bad_source", changed(set_field("source", 4))),
     "validator 2^63-1": BadFrame("F4", "bad_source", changed(set_field("source", 2**63 - 1))),
     "type 0": BadFrame("F5", "bad_type", changed(set_field("type", 0))),
@@ -258,6 +324,10 @@ BAD_FRAMES: dict[str, BadFrame] = {
     "type 2^31-1": BadFrame("F5", "bad_type", changed(set_field("type", 2**31 - 1))),
     "a DECIDED as a vote": BadFrame("F5", "bad_type", changed(set_field("type", 5))),
     "round 0": BadFrame("F6", "bad_round", changed(set_field("round", 0))),
+    "round -1": BadFrame("F6", "bad_round", changed(set_field("round", MINUS_ONE))),
+    "a prepared round of -1": BadFrame(
+        "F6", "bad_round", nesting_changed(set_field("prepared_round", MINUS_ONE))
+    ),
     "round 2^31": BadFrame("F6, C18", "bad_round", changed(set_field("round", ROUND_MAX + 1))),
     "round 2^62": BadFrame("C18", "bad_round", changed(set_field("round", 2**62))),
     "a PREPARE with a prepared round": BadFrame(
@@ -277,6 +347,15 @@ BAD_FRAMES: dict[str, BadFrame] = {
         "bad_justification",
         nesting(RC, everybody(PREPARE, instance_of=InstanceId(TOPIC, 1))),
     ),
+    "nested votes of another cluster": BadFrame(
+        "F10", "bad_vote_signature", nesting(RC, of_another_cluster)
+    ),
+    "a nested vote of no bytes": BadFrame(
+        "F9", "bad_signature_shape", nesting_changed(lambda signed: signed.justification[0].Clear())
+    ),
+    "votes nested in nested ones": BadFrame(
+        "F12", "bad_justification", nesting_changed(nest_deeper)
+    ),
     "nested votes of another type": BadFrame(
         "F10", "bad_justification", nesting(RC, everybody(COMMIT))
     ),
@@ -285,6 +364,7 @@ BAD_FRAMES: dict[str, BadFrame] = {
     ),
     "a proposal without its proof": BadFrame("C21", "bad_justification", nesting(PP, nothing)),
     "another cluster's vote": BadFrame("C15, F14", "bad_section_signature", other_cluster),
+    "an older signing version's vote": BadFrame("C16", "bad_vote_signature", older_signing_version),
     "another's vote as one's own": BadFrame("F15", "wrong_sender", foreign_section),
     "a path of a hash too much": BadFrame("F18", "bad_vote_signature", changed(lengthen)),
     "another place in the tree": BadFrame(

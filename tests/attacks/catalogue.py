@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from attacks import floods, strangers
-from attacks.behaving import behave
+from attacks.behaving import behave, newer_version, twins
+from attacks.behaviours import LastMoment, OtherBytes
 from attacks.liar import Liar
+
+from qbft.sim.byzantine import BEHAVIOURS, Behaviour
 
 Family = Literal["votes", "bytes", "floods", "strangers"]
 
@@ -31,10 +34,9 @@ class Attack:
 
 
 def _behaving(
-    name: str, shows: str, rows: str, *, leaves: bool = False, speaks: bool = True
+    kind: type[Behaviour], shows: str, rows: str, *, leaves: bool = False, speaks: bool = True
 ) -> Attack:
-    attack = behave(name)
-    return Attack("votes", shows, attack, rows, listens=False, leaves=leaves, speaks=speaks)
+    return Attack("votes", shows, behave(kind), rows, listens=False, leaves=leaves, speaks=speaks)
 
 
 def _stranger(shows: str, run: Callable[[Liar], Awaitable[None]]) -> Attack:
@@ -42,27 +44,42 @@ def _stranger(shows: str, run: Callable[[Liar], Awaitable[None]]) -> Attack:
 
 
 ATTACKS: dict[str, Attack] = {
-    "equivocating": _behaving("EquivocatingLeader", "two values, and votes for both", "B3, B16"),
-    "splitting": _behaving("SplitVoter", "votes for every value it hears of", "C1"),
-    "forging": _behaving("JustificationForger", "claims that nothing proves", "C6, C21"),
-    "replaying": _behaving("Replayer", "old votes, also as others", "C13, C14"),
-    "spamming": _behaving("RoundSpammer", "ROUND-CHANGEs up to the last round", "C18"),
-    "withholding": _behaving("Withholder", "no COMMITs or no bytes for some", "B15"),
-    "delaying": _behaving("Delayer", "leads at 90 % of the round", "B12, B13, C22"),
-    "opening": _behaving("PhantomOpener", "instances nobody asked for", "C17", leaves=True),
-    "forgetting": _behaving("FalseWitness", "false marks and memories", ""),
-    "silent": _behaving("Silent", "nothing at all", "C22", speaks=False),
+    "equivocating": _behaving(
+        BEHAVIOURS["EquivocatingLeader"], "two values, and votes for both", "B3, B16"
+    ),
+    "splitting": _behaving(BEHAVIOURS["SplitVoter"], "votes for every value it hears of", "C1"),
+    "forging": _behaving(
+        BEHAVIOURS["JustificationForger"], "claims that nothing proves", "C6, C21"
+    ),
+    "replaying": _behaving(BEHAVIOURS["Replayer"], "old votes, also as others", "C13, C14"),
+    "spamming": _behaving(BEHAVIOURS["RoundSpammer"], "ROUND-CHANGEs up to the last round", "C18"),
+    "withholding": _behaving(BEHAVIOURS["Withholder"], "no COMMITs or no bytes for some", "B15"),
+    "delaying": _behaving(BEHAVIOURS["Delayer"], "leads at 90 % of the round", "B13, C22"),
+    "last moment": _behaving(LastMoment, "leads two nodes, 10 ms before the round ends", "B12"),
+    "other bytes": _behaving(OtherBytes, "values that are not what it votes for", "F11, B15"),
+    "twins": Attack("votes", "two correct replicas with one key", twins, "C23", listens=False),
+    "newer version": Attack(
+        "votes", "a replica with fields unknown here", newer_version, "F13", listens=False
+    ),
+    "opening": _behaving(
+        BEHAVIOURS["PhantomOpener"], "instances nobody asked for", "C17", leaves=True
+    ),
+    "forgetting": _behaving(BEHAVIOURS["FalseWitness"], "false marks and memories", ""),
+    "silent": _behaving(BEHAVIOURS["Silent"], "nothing at all", "C22", speaks=False),
     "bad frames": Attack(
-        "bytes", "each bad frame there is", floods.bad_frames, "F1 to F10, F14, F15, F18, F19"
+        "bytes", "each bad frame there is", floods.bad_frames, "F1 to F10, F12, F14, F15, F18, F19"
     ),
     "oversize frames": Attack(
         "bytes", "messages of 16 MiB", floods.oversize_frames, "F2", speaks=False
     ),
     "false signatures": Attack(
-        "bytes", "256 votes under another's signature", floods.false_signatures, "F3"
+        "bytes", "256 votes under another's signature", floods.false_signatures, "F3, F17"
     ),
     "justification bombs": Attack(
-        "bytes", "PREPAREs that are false, 512 sets a frame", floods.justification_bombs, "C6, F8"
+        "bytes",
+        "PREPAREs that are false, 512 sets a frame",
+        floods.justification_bombs,
+        "C6, F8, F17",
     ),
     "rogue certificates": Attack(
         "bytes", "certificates with a rogue COMMIT", floods.rogue_certificates, "C8, C9"

@@ -1,10 +1,10 @@
 """A Byzantine node as a program: it stands in a validator's place, with its keys, and lies.
 
-    python tests/attacks/liar.py CLUSTER/node-3 ATTACK [ATTACK ...] [--seconds 2] [--seed 1]
+    python tests/attacks/liar.py CLUSTER/node-3 ATTACK [--seed 1]
 
 It has what a faulty node has: its node directory, so its vote key and its TLS identity, and what it
 is sent. It speaks over the links of a node, mutual TLS included. `attacks.catalogue` says which
-attacks there are; they go on until the program is ended. A line says when it has begun.
+attacks there are; one goes on until the program is ended. A line says when it has begun.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from itertools import cycle
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -50,8 +49,6 @@ MESSAGE_BYTES_MAX = 64 << 20
 
 AHEAD_FRAMES = 32
 """Frames that a liar has waiting on a link: more would only fill its own memory."""
-
-ROUND_MS, ROUND_CAP_MS = 1_000, 60_000
 
 
 class LiarLinks(GrpcTransport):
@@ -91,11 +88,13 @@ class Liar:
             self.roster.nodes,
             random=self.random,
             leader=service_leader(self.roster),
-            timers=exponential(ROUND_MS, ROUND_CAP_MS),
+            timers=exponential(config.timer.first_round_ms, config.timer.cap_ms),
             send=self.send,
             propose=_tell_nobody,
             authenticator=self.authenticator,
         )
+        self.encode: Callable[[Frame], bytes] = encode_frame
+        """How its replicas' frames become bytes."""
         self.memory = Behaviour(self.hands)
         """Of what it has heard, for attacks that need to say it again."""
         self.limits = PeerLimits(message_bytes_max=MESSAGE_BYTES_MAX)
@@ -140,7 +139,7 @@ class Liar:
     def send(self, to: int, frame: Frame) -> None:
         """Send a frame, as far as its own queue has room."""
         if to in self.links.connected and self.links.queued(to)[0] < AHEAD_FRAMES:
-            self.links._links[to].push(encode_frame(frame))
+            self.links._links[to].push(self.encode(frame))
 
     async def flood(self, make: Callable[[int], bytes], *, pause: float = 0.0) -> None:
         """Send each peer one message after the other, as fast as it reads them, without end."""
@@ -197,31 +196,26 @@ def _tell_nobody(proposal: Proposal) -> None:
 __all__ = ["BEGUN", "STORE_ID", "Liar", "LiarLinks"]
 
 
-async def _attack(directory: Path, names: Sequence[str], seconds: float | None, seed: int) -> None:
+async def _attack(directory: Path, name: str, seed: int) -> None:
     from attacks.catalogue import ATTACKS  # noqa: PLC0415 - it needs this module
 
-    async with Liar(directory, seed) as liar:
+    attack = ATTACKS[name]
+    async with Liar(directory, seed) as liar, asyncio.TaskGroup() as tasks:
         print(BEGUN, flush=True)
-        for name in cycle(names):
-            attack = ATTACKS[name]
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
-                    if attack.listens:
-                        tasks.create_task(liar.listen())
-                    tasks.create_task(attack.run(liar))
+        if attack.listens:
+            tasks.create_task(liar.listen())
+        tasks.create_task(attack.run(liar))
 
 
 def main() -> None:
     """Parse the command line and attack until ended."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("directory", type=Path, help="the node directory whose place it takes")
-    parser.add_argument("attacks", nargs="+", help="one after the other, and again")
-    parser.add_argument("--seconds", type=float, help="of each; left out: the first, for ever")
+    parser.add_argument("attack", help="its name")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    work = _attack(arguments.directory, arguments.attacks, arguments.seconds, arguments.seed)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(work)
+        asyncio.run(_attack(arguments.directory, arguments.attack, arguments.seed))
 
 
 if __name__ == "__main__":

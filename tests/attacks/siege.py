@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import time
 import tomllib
@@ -53,23 +54,24 @@ async def besieged(
 @contextlib.asynccontextmanager
 async def attacked(
     cluster: LocalCluster,
-    *names: str,
-    seconds: float | None = None,
+    name: str,
+    *,
     seed: int = 0,
     priority: int = LEAST_PRIORITY,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[None]:
-    """A liar attacks while the block lasts; each attack for so long.
+    """A liar attacks while the block lasts; its settings are those of the nodes' `environment`.
 
     At the least priority nodes are slowed down by what it sends, not by what it takes of the
     processors; where these are busy it may then say nothing for long.
     """
-    length = () if seconds is None else ("--seconds", str(seconds))
     process = await asyncio.create_subprocess_exec(
         *("nice", "-n", str(priority), sys.executable, str(liar_program.__file__)),
-        *(str(cluster.directory / f"node-{LIAR}"), *names, *length, "--seed", str(seed)),
+        *(str(cluster.directory / f"node-{LIAR}"), name, "--seed", str(seed)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
     )
     assert process.stdout is not None
     try:
@@ -117,9 +119,9 @@ class HonestClients:
         self._led = heights(cluster, *HONEST)
         self._led_by_liar = heights(cluster, LIAR)
 
-    async def propose(self, seconds: float, in_flight: int) -> Told:
-        """Propose for so long, and wait for the last decisions."""
-        told = Told()
+    async def propose(self, seconds: float, in_flight: int, told: Told | None = None) -> Told:
+        """Propose for so long, and wait for the last decisions; adds to what was told before."""
+        told = Told() if told is None else told
         end = time.perf_counter() + seconds
         async with Client(self._cluster.cluster) as client, asyncio.TaskGroup() as tasks:
             for _ in range(in_flight):
@@ -193,6 +195,11 @@ def rejects_of_liar(metrics: Metrics) -> dict[str, float]:
         if name == "qbft_rejects_total" and given["peer"] == str(LIAR):
             found[given["reason"]] = value
     return found
+
+
+def heard_of_liar(metrics: Metrics) -> float:
+    """The frames that a node has taken in from the liar."""
+    return metrics.get(("qbft_peer_frames_received_total", (("peer", str(LIAR)),)), 0.0)
 
 
 class Lines:
