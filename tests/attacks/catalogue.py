@@ -115,5 +115,9 @@ ATTACKS: dict[str, Attack] = {
     "half handshakes": _stranger("knock and go", strangers.half_handshakes),
     "connection storm": _stranger("connect and go", strangers.connection_storm),
     "unread replies": _stranger("large reads, never read", strangers.unread_replies),
+    "calls without a request": _stranger("begun, and no more", strangers.calls_without_a_request),
+    "unfinished requests": _stranger("all but the last byte", strangers.all_but_the_last_byte),
+    "unread streams": _stranger("proposals, replies never read", strangers.unread_streams),
+    "no requests": _stranger("bytes that are no message", strangers.no_requests),
 }
 """By name."""

@@ -21,12 +21,14 @@ from qbft_server.bounds import NodeBound
 from qbft_server.config import NodeConfig
 from qbft_server.local import LocalCluster, wait_until
 from qbft_server.probe import probe
+from qbft_server.services.anyone import HEALTH, REFLECTION
 from qbft_server.telemetry.catalogue import BY_NAME, METRICS
 from qbft_server.telemetry.metrics import TYPES
 from qbft_server.version import VERSION
 
 CHOSEN = "a-name-of-a-clients-choice"
 METHODS = decision_pb2.DESCRIPTOR.services_by_name["DecisionService"].methods_by_name
+ANYONES = [method for service in (HEALTH, REFLECTION) for method in service.methods_by_name]
 INDEX = r"\d{1,3}"
 LABELS = {
     "peer": rf"{INDEX}|stranger|",
@@ -37,7 +39,7 @@ LABELS = {
     "by": "quorum|certificate|unopened",
     "phase": "accepted|prepared|decided",
     "type": "|".join(TYPES.values()),
-    "method": "|".join((*METHODS, "ProposeStream item")),
+    "method": "|".join((*METHODS, *ANYONES, "ProposeStream item")),
     "code": "|".join(code.name for code in grpc.StatusCode),
     "version": re.escape(VERSION),
     "le": r"[0-9.]+|\+Inf",

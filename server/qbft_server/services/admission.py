@@ -30,15 +30,25 @@ class Caller:
     context: Context
     name: str
     permissions: Permissions
+    needs: Needs = lambda _: True
+
+    def require(self, needs: Needs) -> None:
+        """Let a call that lasts go on for only as long as its client may do so much.
+
+        Raises:
+            Refusal: it may not.
+        """
+        if not needs(self.permissions):
+            raise denied()
+        self.needs = needs
 
 
 class _Running:
     """A call that runs, and how to end it from outside."""
 
-    def __init__(self, caller: Caller, shown: tuple[bytes | None, str | None], needs: Needs):
+    def __init__(self, caller: Caller, shown: tuple[bytes | None, str | None]):
         self._caller = caller
         self._shown = shown
-        self._needs = needs
         self._task = asyncio.current_task()
         self.refusal: Refusal | None = None
 
@@ -49,7 +59,7 @@ class _Running:
             self._end(_unknown())
             return
         self._caller.permissions = known.permissions
-        if not self._needs(known.permissions):
+        if not self._caller.needs(known.permissions):
             self._end(denied())
 
     def _end(self, refusal: Refusal) -> None:
@@ -76,23 +86,21 @@ class Admission:
             call.look_again(self.gate)
 
     @contextlib.contextmanager
-    def admitted(self, context: Context, needs: Needs) -> Iterator[Caller]:
+    def admitted(self, context: Context) -> Iterator[Caller]:
         """Who calls; what it shows is its token and its certificate.
 
         A call goes on for as long as its client is known and has what it needs.
 
         Raises:
             Refusal: it is nobody that is let in, or is not any more, which part is wrong is not
-                told; or it has not what the call needs.
+                told; or it has what the call needs no more.
         """
         shown = _shown(context)
         known = self.gate.known(*shown)
         if known is None:
             raise _unknown()
-        if not needs(known.permissions):
-            raise denied()
         caller = Caller(context, known.name or context.peer(), known.permissions)
-        running = _Running(caller, shown, needs)
+        running = _Running(caller, shown)
         self._running.add(running)
         try:
             yield caller

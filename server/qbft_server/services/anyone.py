@@ -1,40 +1,82 @@
 """Health and reflection: what a node answers anyone, whoever he is (docs/adr/014).
 
-Nothing is kept of what such callers send, and their calls, which may last, have few places: who
-finds none is told to come back. None of them can end or delay those of another.
+Nothing is kept of what such callers send, and their calls have few places: those that last, for all
+callers together, and all of them for each connection, which leaves some to every other. Who finds
+none is told to come back. None of them can end or delay those of another.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Iterator
 
 import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthServicer
-from grpc_reflection.v1alpha import reflection
-from grpc_reflection.v1alpha.reflection_pb2 import (
-    ServerReflectionRequest,
-    ServerReflectionResponse,
-)
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from qbft.replica.bounds import Bites
+from qbft_server.access import Permissions
 from qbft_server.bounds import NodeBound
-from qbft_server.services.admission import Context
+from qbft_server.services.admission import Caller, Context
+from qbft_server.services.arrivals import NO_MESSAGE, Arrivals
+from qbft_server.services.refusal import Refusal, full, invalid
+from qbft_server.telemetry.load import Held
+from qbft_server.telemetry.metrics import Metrics
 
 HEALTH_WATCHERS_MAX = 64
 """Calls that watch this node's health, of all callers together."""
 
-REFLECTION_STREAMS_MAX = 64
+REFLECTION_STREAMS_MAX = 16
 """Calls that ask for reflection, of all callers together."""
+
+CALLS_OF_ANYONE_MAX = 8
+"""Calls of both on one connection, from their headers until gRPC is done with them."""
+
+ARRIVALS_OF_ANYONE_MAX = 8
+"""Requests of both that are being read at once, of all callers together."""
 
 REQUEST_OF_ANYONE_BYTES_MAX = 1_024
 """A request of a call that lasts: gRPC keeps it until the call ends."""
 
-HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+RETRY_MS = 1_000
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
+REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+
+
+class Anyone:
+    """The calls of those who are asked nothing."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.arrivals = Arrivals(ARRIVALS_OF_ANYONE_MAX, metrics.bites)
+        self._metrics = metrics
+        self._open = Held()
+
+    @contextlib.asynccontextmanager
+    async def call(self, method: str, context: Context) -> AsyncIterator[Caller]:
+        """Around every call; a refusal within becomes the status of its end."""
+        code = grpc.StatusCode.CANCELLED
+        name = context.peer()
+        try:
+            if self._open.by_client.get(name, 0) >= CALLS_OF_ANYONE_MAX:
+                self._metrics.bites.note(NodeBound.CALLS_OF_ANYONE_MAX)
+                raise full("too many such calls are open on this connection", RETRY_MS)
+            self._open.add(name)
+            context.add_done_callback(functools.partial(self._done, name))  # type: ignore[arg-type]
+            yield Caller(context, name, Permissions())
+            code = grpc.StatusCode.OK
+        except Refusal as refusal:
+            code = refusal.code
+            await context.abort(refusal.code, refusal.message, tuple(refusal.trailers))
+        finally:
+            self._metrics.call_ended(method, code.name)
+
+    def _done(self, name: str, _: object) -> None:
+        self._open.remove(name)
 
 
 class _Places:
@@ -46,15 +88,16 @@ class _Places:
         self._bites = bites
         self._taken = 0
 
-    @contextlib.asynccontextmanager
-    async def place(self, context: Context) -> AsyncIterator[None]:
-        """Hold one while the block lasts; the call ends if there is none."""
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one while the block lasts.
+
+        Raises:
+            Refusal: there is none.
+        """
         if self._taken >= self._most:
             self._bites.note(self._bound)
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{self._taken} such calls are open here; try again later",
-            )
+            raise full(f"{self._taken} such calls are open here", RETRY_MS)
         self._taken += 1
         try:
             yield
@@ -62,16 +105,17 @@ class _Places:
             self._taken -= 1
 
 
-async def _check_size(request: Message, context: Context) -> None:
-    """End a call whose request is larger than any that has an answer."""
+def _check_size(request: Message) -> None:
+    """See that a request is no larger than any that has an answer.
+
+    Raises:
+        Refusal: it is.
+    """
     if request.ByteSize() > REQUEST_OF_ANYONE_BYTES_MAX:
-        await context.abort(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            f"a request has at most {REQUEST_OF_ANYONE_BYTES_MAX} bytes",
-        )
+        raise invalid(f"a request has at most {REQUEST_OF_ANYONE_BYTES_MAX} bytes")
 
 
-class Health(HealthServicer):  # type: ignore[misc] # it has no types
+class Health:
     """The standard health service, for the names that it is told of and no others.
 
     Args:
@@ -104,26 +148,26 @@ class Health(HealthServicer):  # type: ignore[misc] # it has no types
         self._changed = asyncio.Event()
 
     async def Check(  # noqa: N802 - the name on the wire
-        self, request: HealthCheckRequest, context: Context
+        self, request: HealthCheckRequest, _: Caller
     ) -> HealthCheckResponse:
         """Say how a service is."""
         status = self._status.get(request.service)
         if status is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
+            raise Refusal(grpc.StatusCode.NOT_FOUND, "there is no such service here")
         return HealthCheckResponse(status=status)
 
     async def Watch(  # noqa: N802
-        self, request: HealthCheckRequest, context: Context
+        self, request: HealthCheckRequest, caller: Caller
     ) -> None:
         """Say how a service is, and whenever that changes; of a name that is none, say that."""
-        await _check_size(request, context)
-        async with self._watchers.place(context):
+        _check_size(request)
+        with self._watchers.place():
             told = None
             while True:
                 changed = self._changed
                 status = self._status.get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)
                 if status != told:
-                    await context.write(HealthCheckResponse(status=status))
+                    await caller.context.write(HealthCheckResponse(status=status))
                     told = status
                 await changed.wait()
 
@@ -136,17 +180,20 @@ class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc,name-d
         self._streams = _Places(REFLECTION_STREAMS_MAX, NodeBound.REFLECTION_STREAMS_MAX, bites)
 
     async def ServerReflectionInfo(  # noqa: N802
-        self, requests: AsyncIterator[ServerReflectionRequest], context: Context
-    ) -> AsyncIterator[ServerReflectionResponse]:
+        self, requests: AsyncIterator[ServerReflectionRequest | None], caller: Caller
+    ) -> None:
         """Answer one question after the other."""
-        async with self._streams.place(context):
-            async for answer in super().ServerReflectionInfo(_small(requests, context), context):
-                yield answer
+        with self._streams.place():
+            answers = super().ServerReflectionInfo(_small(requests), caller.context)
+            async for answer in answers:
+                await caller.context.write(answer)
 
 
 async def _small(
-    requests: AsyncIterator[ServerReflectionRequest], context: Context
+    requests: AsyncIterator[ServerReflectionRequest | None],
 ) -> AsyncIterator[ServerReflectionRequest]:
     async for request in requests:
-        await _check_size(request, context)
+        if request is None:
+            raise invalid(NO_MESSAGE)
+        _check_size(request)
         yield request

@@ -17,13 +17,14 @@ from qbft_server.services.wasted import Wasted
 from qbft_server.telemetry.load import ClientLoad
 
 CALLS_MAX = 8_192
-"""Calls of all clients together."""
+"""Calls of all clients together, from their headers until gRPC is done with them; beyond them a
+client may have one."""
 
 WATCHES_MAX = 256
 """Watches of all clients together."""
 
-PROPOSE_STREAMS_MAX = 256
-"""Streams of proposals of all clients together."""
+PROPOSE_STREAMS_MAX = 64
+"""Streams of proposals of all clients together: each may occupy a message that has not come yet."""
 
 LATER_MS = 5_000
 """When to come back for a watch or stream, which last."""

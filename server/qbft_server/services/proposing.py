@@ -18,6 +18,7 @@ from qbft.wire.v1 import messages_pb2
 from qbft_server.ordered.queue import Opener
 from qbft_server.parts import NodeParts
 from qbft_server.services.admission import Caller
+from qbft_server.services.arrivals import NO_MESSAGE
 from qbft_server.services.budgets import Budgets
 from qbft_server.services.flights import Flights
 from qbft_server.services.own_instances import OwnInstances
@@ -67,7 +68,7 @@ class Proposing:
         return decision
 
     async def propose_stream(
-        self, requests: AsyncIterator[pb.ProposeStreamRequest], client: Caller
+        self, requests: AsyncIterator[pb.ProposeStreamRequest | None], client: Caller
     ) -> None:
         """Have decided what a stream asks for, and write what becomes of each.
 
@@ -75,7 +76,8 @@ class Proposing:
         was decided.
 
         Raises:
-            Refusal: there is no room for a reply, or for one more stream.
+            Refusal: there is no room for a reply, or for one more stream; or something was no
+                request, which is None.
         """
         replies = Replies(self._metrics.bites)
         unread = self._budgets.unread
@@ -89,19 +91,32 @@ class Proposing:
                 proposing.cancel()
             if not has_room:  # raised within the group it would be part of a group itself
                 raise unread_full()
+            if not proposing.result():
+                raise invalid(NO_MESSAGE)
 
     async def _propose_all(
         self,
-        requests: AsyncIterator[pb.ProposeStreamRequest],
+        requests: AsyncIterator[pb.ProposeStreamRequest | None],
         replies: Replies,
         client: Caller,
-    ) -> None:
-        """Propose what a stream asks for, and end its replies, which have one writer."""
+    ) -> bool:
+        """Propose what a stream asks for, and end its replies, which have one writer.
+
+        Gives whether all of it were requests; after what is none, nothing is read. Nor is it where
+        there is no place for a reply: gRPC keeps all that has come of a message that is being read.
+        """
+        is_request = True
         async with asyncio.TaskGroup() as tasks:
+            await replies.place()
             async for request in requests:
-                await replies.place()
+                if request is None:
+                    is_request = False
+                    break
                 tasks.create_task(self._propose_one(request, replies, client))
+                del request  # or it is kept until the next one has come
+                await replies.place()
         replies.end()
+        return is_request
 
     async def _propose_one(
         self, request: pb.ProposeStreamRequest, replies: Replies, client: Caller

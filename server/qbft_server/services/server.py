@@ -8,26 +8,28 @@ from typing import Self
 
 from cryptography import x509
 from grpc import aio
-from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from qbft.client.pinned import Options
 from qbft.errors import ClusterError
 from qbft.wire.v1 import decision_pb2
-from qbft.wire.v1.decision_pb2_grpc import add_DecisionServiceServicer_to_server
 from qbft_server.access import Gate
 from qbft_server.config import NodeConfig
 from qbft_server.files import client_connections_max
 from qbft_server.identity import TlsIdentity
 from qbft_server.listener_tls import ListenerTls
 from qbft_server.parts import NodeParts
-from qbft_server.services.anyone import HEALTH, Health, Reflection
-from qbft_server.services.budgets import CALLS_MAX
+from qbft_server.services.anyone import HEALTH, REFLECTION, Anyone, Health, Reflection
+from qbft_server.services.budgets import Budgets
+from qbft_server.services.calls import Calls, serve
 from qbft_server.services.decision import DecisionService
 
-SERVICE = decision_pb2.DESCRIPTOR.services_by_name["DecisionService"].full_name
+SERVICE = decision_pb2.DESCRIPTOR.services_by_name["DecisionService"]
 STREAMS_PER_CLIENT_MAX = 2_048
 """Calls on one connection."""
+
+STREAM_WINDOW_BYTES_MAX = 16 * 1024
+"""What a client may send of a call that is not read; it does not grow, or it would be megabytes. A
+request that is being read may be as large as a message."""
 
 HANDSHAKE_MS_MAX = 10_000
 """For the handshake of a connection."""
@@ -46,7 +48,11 @@ HEALTH_SECONDS = 0.25
 
 
 class ClientServer:
-    """Serves clients while the `async with` block lasts."""
+    """Serves clients while the `async with` block lasts.
+
+    Raises:
+        ClusterError: a client's token cannot be read.
+    """
 
     def __init__(self, parts: NodeParts) -> None:
         self._config = parts.config
@@ -54,9 +60,18 @@ class ClientServer:
         self._quorum = parts.cluster.roster.quorum
         self._replica = parts.replica
         self._links = parts.links
-        self._service = DecisionService(parts)
-        self._health = Health(SERVICE, bites=parts.metrics.bites)
-        self._reflection = Reflection(SERVICE, HEALTH, bites=parts.metrics.bites)
+        budgets = Budgets(
+            parts.config.limits,
+            parts.metrics.clients,
+            parts.metrics.bites,
+            lambda: parts.replica.resumed_of_clients,
+        )
+        self._calls = Calls(parts, budgets)
+        self._service = DecisionService(parts, budgets)
+        self._anyone = Anyone(parts.metrics)
+        self._health = Health(SERVICE.full_name, bites=parts.metrics.bites)
+        names = SERVICE.full_name, HEALTH.full_name
+        self._reflection = Reflection(*names, bites=parts.metrics.bites)
         self._tls = ListenerTls(parts.identity, read_authority(parts.config))
         self._server: aio.Server | None = None
 
@@ -68,11 +83,11 @@ class ClientServer:
         """
         size = self._config.limits.message_bytes_max
         server = aio.server(
-            maximum_concurrent_rpcs=CALLS_MAX,
             options=[
                 ("grpc.max_receive_message_length", size),
                 ("grpc.max_send_message_length", size),
                 ("grpc.max_concurrent_streams", STREAMS_PER_CLIENT_MAX),
+                *has_window(STREAM_WINDOW_BYTES_MAX),
                 ("grpc.max_allowed_incoming_connections", client_connections_max(self._nodes)),
                 ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS_MAX),
                 ("grpc.max_connection_idle_ms", IDLE_CONNECTION_MS_MAX),
@@ -81,9 +96,9 @@ class ClientServer:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        add_DecisionServiceServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
-        add_HealthServicer_to_server(self._health, server)
-        add_ServerReflectionServicer_to_server(self._reflection, server)
+        serve(server, SERVICE, self._service, self._calls)
+        serve(server, HEALTH, self._health, self._anyone)
+        serve(server, REFLECTION, self._reflection, self._anyone)
         address = self._config.listen.client
         try:
             if self._config.clients.insecure_plaintext:
@@ -112,7 +127,7 @@ class ClientServer:
     @property
     def gate(self) -> Gate:
         """Who is let in, and to what."""
-        return self._service.admission.gate
+        return self._calls.admission.gate
 
     def renew(self, identity: TlsIdentity, authority: bytes | None, gate: Gate) -> None:
         """Show, trust and let in these from now on (M14).
@@ -120,7 +135,7 @@ class ClientServer:
         Connections that stand go on, and so do calls, of clients that may still do what they do.
         """
         self._tls.renew(identity, authority)
-        self._service.admission.renew(gate)
+        self._calls.admission.renew(gate)
 
     async def drain(self) -> None:
         """Take no new proposals, tell so, and let calls that run end in time."""
@@ -133,7 +148,7 @@ class ClientServer:
         """Keep the service's health true: it serves while a quorum can be reached."""
         while True:
             reachable = len(self._links.connected) + 1 >= self._quorum
-            self._health.tell(SERVICE, is_serving=reachable and self._replica.is_voting)
+            self._health.tell(SERVICE.full_name, is_serving=reachable and self._replica.is_voting)
             await asyncio.sleep(HEALTH_SECONDS)
 
 
@@ -143,6 +158,11 @@ def takes_pings(every_ms_min: int) -> Options:
         ("grpc.http2.min_ping_interval_without_data_ms", every_ms_min),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", every_ms_min),
     ]
+
+
+def has_window(stream_bytes: int) -> Options:
+    """Let the other end send so much of a stream that is not read, and no more as time goes by."""
+    return [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", stream_bytes)]
 
 
 def read_authority(config: NodeConfig) -> bytes | None:

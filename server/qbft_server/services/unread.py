@@ -19,7 +19,7 @@ from qbft_server.services.refusal import Refusal, full
 from qbft_server.services.shares import Shared, Shares
 from qbft_server.telemetry.load import ClientLoad
 
-UNREAD_BYTES_MAX = 32 << 20
+UNREAD_BYTES_MAX = 16 << 20
 """Replies of all clients that were not taken yet."""
 
 SMALL_REPLY_BYTES = 1_024

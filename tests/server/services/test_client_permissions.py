@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from unittest.mock import patch
 
 import grpc
 import pytest
+from calling import Called
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -36,7 +38,6 @@ from qbft_server.config import ClientSettings, LimitSettings, NodeConfig
 from qbft_server.identity import load_tls_identity
 from qbft_server.initialise import init_cluster
 from qbft_server.parts import NodeParts
-from qbft_server.services.decision import DecisionService
 from qbft_server.services.reading import LIST_DECISIONS_MAX
 from qbft_server.services.server import ClientServer
 from qbft_server.services.unread import Unread
@@ -177,6 +178,7 @@ class Call:
     def __init__(self, token: str | None) -> None:
         self.metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         self.written: list[Any] = []
+        self.callbacks: list[Callable[[object], None]] = []
 
     def invocation_metadata(self) -> Any:
         """What the client sent with it."""
@@ -190,8 +192,9 @@ class Call:
         """Who calls, by connection."""
         return "ipv4:127.0.0.1:1"
 
-    def add_done_callback(self, _: object) -> None:
-        """Nobody is to be told of the end."""
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        """As gRPC's own."""
+        self.callbacks.append(callback)
 
     async def write(self, message: object) -> None:
         """Keep a reply."""
@@ -202,7 +205,7 @@ class Call:
         raise Ended(code, message, trailers)
 
 
-def service(store: Store, replica: Replica, *, metrics: Metrics | None = None) -> DecisionService:
+def service(store: Store, replica: Replica, *, metrics: Metrics | None = None) -> Called:
     """A service over these, with nothing behind it."""
     limits = LimitSettings(value_bytes_max=1_000)
     parts = SimpleNamespace(
@@ -215,7 +218,7 @@ def service(store: Store, replica: Replica, *, metrics: Metrics | None = None) -
         metrics=metrics or Metrics(),
         traces=None,
     )
-    return DecisionService(cast("NodeParts", parts))
+    return Called(parts)
 
 
 async def stream_of(*requests: pb.ProposeStreamRequest) -> AsyncIterator[pb.ProposeStreamRequest]:
@@ -230,7 +233,7 @@ async def for_ever() -> AsyncIterator[pb.ProposeStreamRequest]:
     yield pb.ProposeStreamRequest()
 
 
-Ask = Callable[[DecisionService, str, Call], Any]
+Ask = Callable[[Called, str, Call], Any]
 
 
 def proposal(topic: str) -> messages_pb2.Proposal:
@@ -613,3 +616,38 @@ async def test_tls_is_off_only_where_the_operator_says_insecure(tmp_path: Path) 
         async with served(tmp_path / folder, settings) as channel:
             for shown, expected in ends.items():
                 assert await how_it_ends(channel(shown), shown) is expected
+
+
+@pytest.mark.real_clock
+async def test_bytes_that_are_no_request_are_refused_and_nothing_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Review: gRPC wrote a traceback for each, at error, before anybody was asked who he is."""
+    plain, known = {"insecure_plaintext": True}, Access(insecure_plaintext=True)
+    ended = {}
+    async with served(tmp_path, plain) as channel_of, channel_of(known) as channel:
+        for method in decision_pb2.DESCRIPTOR.services_by_name["DecisionService"].methods:
+            asked = channel.stream_stream(f"/qbft.v1.DecisionService/{method.name}")(timeout=60)
+            await asked.write(b"\xff\xff\xff\x0a")
+            ended[method.name] = await asked.code()
+    assert set(ended.values()) == {grpc.StatusCode.INVALID_ARGUMENT}
+    assert not [each for each in caplog.records if each.levelno > logging.DEBUG]
+
+
+@pytest.mark.real_clock
+async def test_who_is_not_known_is_told_so_before_a_request_is_waited_for(tmp_path: Path) -> None:
+    """Review: calls that sent none were waited for, whoever began them, until all places were gone.
+
+    Who is known is told as soon as it ends without one.
+    """
+    grants = {"grants": [grant("alice", ALICE, read=["mine/"])]}
+    path = "/qbft.v1.DecisionService/GetDecision"
+    async with served(tmp_path, grants) as channel_of:
+        async with channel_of(Access()) as channel:
+            asked = channel.stream_stream(path)(timeout=60)
+            assert await asked.code() is grpc.StatusCode.UNAUTHENTICATED
+        known = Access(ALICE)
+        async with channel_of(known) as channel:
+            asked = channel.stream_stream(path)(timeout=60, metadata=known.metadata)
+            await asked.done_writing()
+            assert await asked.code() is grpc.StatusCode.INVALID_ARGUMENT

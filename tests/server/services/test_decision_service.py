@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import grpc
 import pytest
+from calling import Called
 
 from qbft.core import InstanceId, Message, MessageType, Proof
 from qbft.crypto.certificate import Certificate
@@ -24,9 +25,7 @@ from qbft.replica.policy import open_to_all
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft.wire.v1 import messages_pb2
 from qbft_server.config import ClientSettings, LimitSettings
-from qbft_server.parts import NodeParts
 from qbft_server.services.budgets import CALLS_MAX, PROPOSE_STREAMS_MAX, WATCHES_MAX
-from qbft_server.services.decision import DecisionService
 from qbft_server.services.reading import LIST_BYTES_MAX, LIST_DECISIONS_MAX, LIST_STEP_DECISIONS
 from qbft_server.services.refusal import failure_of, invalid, refusal_of
 from qbft_server.services.replies import (
@@ -132,9 +131,7 @@ class Replica:
         return deciding
 
 
-def service(
-    store: Topic, replica: Replica | None = None, metrics: Metrics | None = None
-) -> DecisionService:
+def service(store: Topic, replica: Replica | None = None, metrics: Metrics | None = None) -> Called:
     """A service over that store, with nothing else behind it."""
     parts = SimpleNamespace(
         config=SimpleNamespace(clients=ClientSettings(), limits=LimitSettings()),
@@ -146,7 +143,7 @@ def service(
         metrics=metrics or Metrics(),
         traces=None,
     )
-    return DecisionService(cast("NodeParts", parts))
+    return Called(parts)
 
 
 async def pages(store: Topic, limit: int = 0) -> list[list[int]]:
@@ -218,7 +215,7 @@ async def test_replies_that_nobody_reads_are_bounded_together() -> None:
 
 
 PROPOSAL = messages_pb2.Proposal(instance=messages_pb2.InstanceId(topic="t", height=1), value=b"v")
-LARGE: dict[str, Callable[[DecisionService, Call], Any]] = {
+LARGE: dict[str, Callable[[Called, Call], Any]] = {
     "Propose": lambda s, c: s.Propose(pb.ProposeRequest(proposal=PROPOSAL), cast("Any", c)),
     "ListDecisions": lambda s, c: s.ListDecisions(
         pb.ListDecisionsRequest(topic="t"), cast("Any", c)
@@ -434,7 +431,7 @@ def test_that_there_are_too_many_topics_is_said_with_what_to_do() -> None:
     assert refusal.trailers == ()
 
 
-ASKING: dict[str, Callable[[DecisionService], Any]] = {
+ASKING: dict[str, Callable[[Called], Any]] = {
     "calls": lambda s: s.GetStatus(pb.GetStatusRequest(), cast("Any", Call())),
     "watches": lambda s: s.Watch(pb.WatchRequest(topic="t"), cast("Any", Call())),
     "propose_streams": lambda s: s.ProposeStream(cast("Any", ()), cast("Any", Call())),

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import grpc
 import pytest
+from calling import Called
 
 from qbft.core import InstanceId, Message, MessageType, Proof
 from qbft.crypto.evidence import Evidence
@@ -15,9 +16,7 @@ from qbft.crypto.signing import BatchHeader, VoteSignature
 from qbft.wire.evidence import evidence_from_pb
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.config import ClientSettings, LimitSettings
-from qbft_server.parts import NodeParts
 from qbft_server.services.accounts import LIST_EVIDENCE_MAX
-from qbft_server.services.decision import DecisionService
 from qbft_server.telemetry.metrics import Metrics
 
 PROOF = Proof(VoteSignature(BatchHeader(b"s" * 16, 1, b"g" * 64), 1, 0, ()))
@@ -67,7 +66,7 @@ def grant(name: str, token: str, **permissions: list[str]) -> dict[str, object]:
     return {"name": name, "token_sha256": sha256(token.encode()).hexdigest(), **permissions}
 
 
-def service(kept: list[Evidence], *grants: dict[str, object]) -> DecisionService:
+def service(kept: list[Evidence], *grants: dict[str, object]) -> Called:
     """A service of a node that holds these."""
     clients = ClientSettings.model_validate({"grants": grants})
     parts = SimpleNamespace(
@@ -80,7 +79,7 @@ def service(kept: list[Evidence], *grants: dict[str, object]) -> DecisionService
         metrics=Metrics(),
         traces=None,
     )
-    return DecisionService(cast("NodeParts", parts))
+    return Called(parts)
 
 
 @pytest.mark.parametrize("count", [0, 1, LIST_EVIDENCE_MAX, 2 * LIST_EVIDENCE_MAX + 1])
