@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
-from e2e.journal_audit import audit, read_journal
+from e2e.journal_audit import audit, copies, read_journal
 from e2e.service_clients import question, stub_of
 
 from qbft.client import Client
@@ -67,9 +67,16 @@ async def decided_everywhere(cluster: LocalCluster, height: int) -> set[bytes]:
 
 
 async def stop_and_audit(cluster: LocalCluster) -> dict[int, list[Message]]:
-    """Stop all nodes and read their journals."""
+    """Stop all nodes and read their journals.
+
+    What a peer has of a vote is, signature and all, what its own node's journal has: it was signed
+    once, and sent again as it was.
+    """
     codes = await asyncio.gather(*(cluster.stop(node) for node in range(4)))
     assert codes == [0, 0, 0, 0]
+    for source in range(4):
+        for copy, own in copies(cluster.directory, cluster.cluster, source):
+            assert copy.proof.signature == own.proof.signature, f"{own} was signed more than once"
     return audit(cluster.directory, cluster.cluster)
 
 

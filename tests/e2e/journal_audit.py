@@ -72,3 +72,35 @@ def audit(directory: Path, cluster: Cluster) -> dict[int, list[Message]]:
                 )
             votes_of[node].append(vote)
     return votes_of
+
+
+def copies(directory: Path, cluster: Cluster, source: int) -> list[tuple[Message, Message]]:
+    """A node's votes as its peers have journaled them, each with that of its own journal.
+
+    They come from PREPAREs, justifications and certificates. What its own journal has let go, or
+    lost, is left out.
+    """
+    own = {
+        _content(record.vote): record.vote
+        for record in read_journal(directory, cluster, source)
+        if isinstance(record, VoteRecord)
+    }
+    peers = (node for node in range(len(cluster.validators)) if node != source)
+    theirs = (record for node in peers for record in read_journal(directory, cluster, node))
+    return [
+        (vote, own[_content(vote)])
+        for record in theirs
+        for vote in _of_others(record)
+        if vote.source == source and _content(vote) in own
+    ]
+
+
+def _of_others(record: Record) -> tuple[Message, ...]:
+    if isinstance(record, VoteRecord):
+        return (*record.prepares, *record.vote.justification)
+    return record.decision.certificate.commits if isinstance(record, DecisionRecord) else ()
+
+
+def _content(vote: Message) -> tuple[object, ...]:
+    prepared = (vote.prepared_round, vote.prepared_value)
+    return (vote.type, vote.instance, vote.source, vote.round, vote.value, *prepared)

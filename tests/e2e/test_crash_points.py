@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from e2e.crash_cluster import (
     SECONDS,
@@ -24,10 +25,12 @@ from e2e.crash_cluster import (
     votes,
     votes_so_far,
 )
-from e2e.journal_audit import audit
+from e2e.journal_audit import audit, copies
+from e2e.service_clients import proposal, stub_of
+from grpc import aio
 
 from qbft.client import Client
-from qbft.core import MessageType
+from qbft.core import InstanceId, MessageType
 from qbft.decision import Decision
 from qbft_server.local import LocalCluster
 
@@ -38,8 +41,10 @@ pytestmark = pytest.mark.e2e
 async def test_a_node_killed_around_a_vote_never_contradicts_it(tmp_path: Path, kind: str) -> None:
     """SCENARIOS K1 to K12: killed before the append, after the fsync, after one peer has the vote.
 
-    The others decide without it; restarted it takes up where its journal ends, learns the decision,
-    and has signed each slot once. After the append the vote is there, before it it is not.
+    After the append the vote is there, before it it is not. Restarted it takes up where its journal
+    ends: with another node down the others cannot decide without it, and what it sends them is its
+    journal's, signature and all. As a leader it is given another input, and its PRE-PREPARE stays.
+    For a ROUND-CHANGE the leader is down; then the others decide without it.
     """
     victim = 1
     leader = victim if kind == "PRE_PREPARE" else 0
@@ -48,6 +53,8 @@ async def test_a_node_killed_around_a_vote_never_contradicts_it(tmp_path: Path, 
         proposed: list[tuple[int, asyncio.Task[Decision]]] = []
         async with Client(cluster.cluster) as client:
             await all_have_voted(cluster, client)
+            if kind != "ROUND_CHANGE":
+                await cluster.kill(3)
             for label in ("before_append", "after_fsync", "after_first_send"):
                 await cluster.kill(victim)
                 before = votes_so_far(cluster, victim)
@@ -62,10 +69,29 @@ async def test_a_node_killed_around_a_vote_never_contradicts_it(tmp_path: Path, 
                 if kind == "ROUND_CHANGE":
                     await cluster.start(leader)
                 await cluster.start(victim)
+                if kind == "PRE_PREPARE":
+                    await propose_another(cluster, victim, proposed[-1][0])
                 await asyncio.gather(*(decided for _, decided in proposed))
+        if kind != "ROUND_CHANGE":
+            await cluster.start(3)
         for height, decided in proposed:
             assert await decided_everywhere(cluster, height) == {decided.result().value}
         await stop_and_audit(cluster)
+        seen = {vote.instance for vote, _ in copies(cluster.directory, cluster.cluster, victim)}
+        assert seen & {InstanceId(TOPIC, height) for height, _ in proposed}
+
+
+async def propose_another(cluster: LocalCluster, node: int, height: int) -> None:
+    """Give a node another input than it had; it may refuse that, or say what was decided."""
+    code = grpc.StatusCode.OK
+    async with stub_of(cluster, node) as stub:
+        try:
+            await stub.Propose(
+                proposal(TOPIC, height, b"another"), timeout=SECONDS, wait_for_ready=True
+            )
+        except aio.AioRpcError as refused:
+            code = refused.code()
+    assert code in (grpc.StatusCode.OK, grpc.StatusCode.ALREADY_EXISTS)
 
 
 async def propose_until_it_dies(
