@@ -210,6 +210,7 @@ async def _put_together(config: NodeConfig) -> AsyncIterator[tuple[NodeParts, Cl
                     clients.gate,
                     store,
                     view,
+                    names=[own.rpartition(":")[0] for own in (validator.peer, validator.client)],
                     bites=metrics.bites,
                 )
             )

@@ -339,3 +339,38 @@ async def test_overviews_are_streamed_to_so_many(monkeypatch: pytest.MonkeyPatch
 def _first_event(address: str) -> bytes:
     with urllib.request.urlopen(f"http://{address}/events", timeout=60) as reply:
         return bytes(reply.readline())
+
+
+def test_a_name_that_anybody_can_have_is_not_answered() -> None:
+    """Issue 6: a web page cannot read the port by giving its own name this address (rebinding)."""
+    names = {"0.0.0.0", "node-1.example.org"}  # noqa: S104 - as configured
+    ours = ("", "localhost", "localhost:7402", "127.0.0.1:7402", "[::1]:7402", "node0:7402")
+    assert all(admin._is_ours(host, names) for host in (*ours, "NODE-1.example.org:7402"))
+    others = ("evil.example", "evil.example:7402", "127.0.0.1.evil.example", "node-2.example.org")
+    assert not any(admin._is_ours(host, names) for host in others)
+
+
+async def test_a_request_that_comes_byte_by_byte_keeps_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Issue 6: with sixteen of them `/livez` was hung up on for as long as they liked."""
+    monkeypatch.setattr(admin, "REQUEST_SECONDS_MAX", 0.4)
+    async with served(Store()) as address:
+        host, _, port = address.rpartition(":")
+
+        def dawdle() -> bytes:
+            with socket.create_connection((host, int(port)), timeout=60) as slow:
+                slow.settimeout(0.05)
+                for letter in b"GET /livez HTTP/1.1\r\nX: " + b"y" * 500:
+                    try:
+                        slow.send(bytes([letter]))
+                        return slow.recv(100)
+                    except TimeoutError:
+                        continue
+                    except OSError:
+                        return b""
+            return b"never hung up on"
+
+        assert await asyncio.to_thread(dawdle) == b""
+        assert (await get(address, "/decisions", Host="evil.example"))[0] == 421
+        assert (await get(address, "/decisions", Host=f"localhost:{port}"))[0] == 200

@@ -12,12 +12,13 @@ import base64
 import json
 import socket
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from ipaddress import ip_address
 from socketserver import BaseServer, ThreadingTCPServer
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
@@ -41,7 +42,7 @@ REQUESTS_MAX = 16
 """Requests that are answered at once, each by a thread; more are hung up on."""
 
 REQUEST_SECONDS_MAX = 10.0
-"""For a request to come, and for its answer to be made ready."""
+"""For a request to come, for its answer to be made ready, and for that to be read."""
 
 WATCHERS_MAX = 8
 """Dashboards that are kept up to date at once, each by one of these threads."""
@@ -97,12 +98,13 @@ def serve_admin(
     decisions: Decisions,
     view: View,
     *,
+    names: Collection[str] = (),
     bites: Bites | None = None,
 ) -> Iterator[None]:
     """Serve the pages at HOST:PORT while the block lasts, from threads of its own.
 
-    What it reads of the node it reads in the running event loop. `bites` counts its bounds that
-    bite.
+    What it reads of the node it reads in the running event loop. `names` are those of this node
+    with a dot, by which it may be asked; `bites` counts its bounds that bite.
 
     Raises:
         ClusterError: the address cannot be listened on.
@@ -111,7 +113,7 @@ def serve_admin(
     bites = bites or Bites()
     pages = _Pages(asyncio.get_running_loop(), registry, gate, decisions, view, bites=bites)
     try:
-        server = _Server(host.strip("[]"), int(port), pages)
+        server = _Server(host.strip("[]"), int(port), pages, {host.lower(), *map(str.lower, names)})
     except OSError as error:
         raise ClusterError(
             f"listen.admin = {address!r}: cannot listen there: {error.strerror}"
@@ -297,9 +299,10 @@ class _Server(ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, host: str, port: int, pages: _Pages) -> None:
+    def __init__(self, host: str, port: int, pages: _Pages, names: Collection[str]) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.pages = pages
+        self.names = names
         self.watchers = threading.BoundedSemaphore(WATCHERS_MAX)
         self.stopping = threading.Event()
         self._places = threading.BoundedSemaphore(REQUESTS_MAX)
@@ -341,10 +344,41 @@ class _Handler(BaseHTTPRequestHandler):
         self._pages = server.pages
         self._watchers = server.watchers
         self._stopping = server.stopping
+        self._names = server.names
+        self._deadline: threading.Timer | None = None
         super().__init__(request, client_address, server)
+
+    def setup(self) -> None:
+        """Begin to read; a byte now and then keeps no place for longer than a request may take."""
+        super().setup()
+        self._set_deadline()
+
+    def finish(self) -> None:
+        """End."""
+        self._end_deadline()
+        super().finish()
+
+    def _set_deadline(self) -> None:
+        """Hang up on whoever has not sent, or read, all of it by then."""
+
+        def hang_up() -> None:
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+        self._deadline = threading.Timer(REQUEST_SECONDS_MAX, hang_up)
+        self._deadline.daemon = True
+        self._deadline.start()
+
+    def _end_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
 
     def do_GET(self) -> None:
         """Answer with a page, or with the stream of overviews."""
+        self._end_deadline()
+        if not _is_ours(self.headers.get("Host", ""), self._names):
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "no name of this node: use its address")
+            return
         if self.path == "/events":
             self._watch()
             return
@@ -357,6 +391,7 @@ class _Handler(BaseHTTPRequestHandler):
         except _Refused as refused:
             self.send_error(refused.status, str(refused))
             return
+        self._set_deadline()
         self._send_head(content_type)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -390,3 +425,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Log nothing: whoever reaches the port could fill the log."""
+
+
+def _is_ours(host: str, names: Collection[str]) -> bool:
+    """Whether a Host header is an address, or a name that this node may have.
+
+    A page of somebody else's may have its own name lead here (DNS rebinding), and would be shown
+    all that a browser beside this node is. Names that anybody can have lead somewhere have a dot.
+    """
+    name = host.lower() if host.endswith("]") else host.lower().rpartition(":")[0] or host.lower()
+    if "." not in name or name in names:
+        return True
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
