@@ -135,6 +135,16 @@ async def has_open(cluster: LocalCluster, node: int, height: int) -> None:
             await asyncio.sleep(0.02)
 
 
+async def reaches(cluster: LocalCluster, node: int, peer: int) -> None:
+    """Wait until a node's link to a peer, just started, is up."""
+    async with stub_of(cluster, node) as stub, asyncio.timeout(SECONDS):
+        while True:
+            status = await stub.GetStatus(pb.GetStatusRequest(), timeout=SECONDS)
+            if any(told.validator == peer and told.connected for told in status.peers):
+                return
+            await asyncio.sleep(0.02)
+
+
 async def reach_round(cluster: LocalCluster, node: int, height: int, round_: int) -> None:
     """Wait until a node has voted in a round as high as this."""
     async with asyncio.timeout(SECONDS):

@@ -25,6 +25,7 @@ from e2e.crash_cluster import (
     heights_led_by,
     kill_at,
     reach_round,
+    reaches,
     stop_and_audit,
     votes,
     votes_so_far,
@@ -95,7 +96,7 @@ async def test_a_restarted_node_joins_its_peers_at_their_round(tmp_path: Path) -
             await all_have_voted(cluster, client)
         await cluster.kill(2)
         await cluster.start(2, environment={**kill_at("after_fsync", "PREPARE"), **patient})
-        await cluster.wait_until_ready(2)
+        await reaches(cluster, 0, 2)
         for node in (1, 3):
             await cluster.kill(node)
         height = next(heights_led_by(cluster, 0))

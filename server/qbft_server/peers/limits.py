@@ -32,10 +32,11 @@ class PeerLimits:
 
     backoff_seconds_min: float = 0.05
     backoff_seconds_max: float = 5.0
-    """Between two attempts to dial: at random up to a span that doubles from min to max ..."""
+    """Between two attempts to dial: at random up to a span that doubles from min to max, or until
+    the peer dials us ..."""
 
     stable_seconds_min: float = 5.0
-    """... and begins again once a link has lasted so long."""
+    """... and begins again once a link has lasted so long; no wait is cut short more often."""
 
     keepalive_seconds: float = 5.0
     keepalive_timeout_seconds: float = 5.0

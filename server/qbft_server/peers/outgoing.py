@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import grpc
 from grpc import aio
@@ -59,6 +60,8 @@ class OutgoingLink:
         self._is_open = False
         self._has_lost = False
         self._wake: asyncio.Future[None] | None = None
+        self._has_called: asyncio.Event = asyncio.Event()
+        self._may_be_hastened_at = 0.0
         self._running = asyncio.Lock()
 
     @property
@@ -106,6 +109,16 @@ class OutgoingLink:
         """The loss has been reported: from here on, frames are queued again."""
         self._is_open = self.is_up
 
+    def hasten(self) -> None:
+        """The peer has just dialled us: dial it at once, not when the wait is over.
+
+        No more often than a stable link would break, so that a peer cannot make us dial at will.
+        """
+        now = asyncio.get_running_loop().time()
+        if now >= self._may_be_hastened_at:
+            self._may_be_hastened_at = now + self._limits.stable_seconds_min
+            self._has_called.set()
+
     def _rouse(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
@@ -121,11 +134,17 @@ class OutgoingLink:
                         min=self._limits.backoff_seconds_min,
                         max=self._limits.backoff_seconds_max,
                     ),
-                    sleep=asyncio.sleep,
+                    sleep=self._pause,
                 )
                 async for attempt in attempts:
                     with attempt:
                         await self._dial()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next attempt, or until the peer dials us: then it is there again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._has_called.wait()
 
     async def _dial(self) -> None:
         """Make the link and use it until it breaks.
@@ -134,6 +153,7 @@ class OutgoingLink:
             LinkDown: it broke soon, or was never made; the next attempt waits longer.
         """
         self._counters.dials += 1
+        self._has_called.clear()
         channel = aio.secure_channel(self._address, self._credentials, self._options)
         clock = asyncio.get_running_loop().time
         up_at = None

@@ -99,7 +99,7 @@ class GrpcTransport:
             recorder=self._recorder,
             inboxes=self._inboxes,
             hello=self._encoded_hello,
-            check_hello=self._check_hello,
+            check_hello=self._check_caller,
             arrived=self._rouse,
         )
         self._fresh: set[int] = set()
@@ -317,6 +317,13 @@ class GrpcTransport:
         if self._heard is not None:
             self._heard(peer, hello)
         return None
+
+    def _check_caller(self, peer: int, data: bytes) -> str | None:
+        """The same of a peer that dials us: it is there, so our link to it can be made."""
+        refusal = self._check_hello(peer, data)
+        if refusal is None:
+            self._links[peer].hasten()
+        return refusal
 
     def _report_fresh(self, peer: int) -> None:
         self._fresh.add(peer)

@@ -18,6 +18,7 @@ from qbft.crypto.proposal import Proposal
 from qbft.crypto.signing import BatchHeader, VoteSignature
 from qbft.errors import ClusterError, TransportError
 from qbft.transport import Frame
+from qbft_server.peers.events import NoEvents
 
 pytestmark = pytest.mark.real_clock
 
@@ -245,6 +246,36 @@ async def test_dialling_backs_off() -> None:
         started = asyncio.get_running_loop().time()
         await until(lambda: transport.counters[1].dials >= 4)
         assert asyncio.get_running_loop().time() - started >= 3 * limits.backoff_seconds_min
+
+
+async def test_a_peer_that_dials_is_dialled_at_once() -> None:
+    """SCENARIOS M14: a peer that is there again does not wait until the other's next attempt is due.
+
+    The next would come after half a minute at least; and a peer that dials again and again cuts no
+    further wait short.
+    """
+
+    class Downs(NoEvents):
+        def link_down(self, peer: int, why: str) -> None:
+            del peer
+            downs.append(why)
+
+    downs: list[str] = []
+    cluster = Loopback(2)
+    limits = dataclasses.replace(
+        QUICK, backoff_seconds_min=30.0, backoff_seconds_max=60.0, stable_seconds_min=3_600.0
+    )
+    async with cluster.node(0, limits=limits, events=Downs()) as waiting:
+        dials = waiting.transport.counters[1]
+        await until(lambda: downs)
+        async with cluster.node(1) as peer, asyncio.timeout(20):
+            await all_up([waiting, peer])
+        assert dials.dials == 2
+        async with cluster.node(1) as peer:
+            await until(lambda: peer.fresh == [0])
+            await peer.transport.send(numbered(1))
+            await until(lambda: waiting.heard(1) == [1])
+        assert dials.dials == 2
 
 
 async def test_a_hello_that_does_not_come_is_not_waited_for() -> None:
