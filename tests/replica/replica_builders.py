@@ -310,10 +310,12 @@ def link_all(rigs: Sequence[Rig]) -> None:
                 rig.replica.link_up(other.index, rig.now)
 
 
-def carry_until_decided(rigs: Sequence[Rig], which: InstanceId | None = None) -> None:
-    """Carry frames for at most a minute until all of these have decided."""
+def carry_until_decided(
+    rigs: Sequence[Rig], which: InstanceId | None = None, step_ms: int = 250
+) -> None:
+    """Carry frames for at most 240 steps, a minute, until all of these have decided."""
     for _ in range(240):
-        carry(rigs, 250)
+        carry(rigs, step_ms)
         if all(rig.disk.get(which or instance()) is not None for rig in rigs):
             return
-    raise AssertionError("undecided after a minute")
+    raise AssertionError("undecided after 240 steps")

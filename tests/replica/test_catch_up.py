@@ -8,6 +8,7 @@ import pytest
 from replica_builders import (
     Rig,
     carry,
+    carry_until_decided,
     certificate,
     instance,
     kinds,
@@ -81,6 +82,24 @@ def test_a_node_that_was_away_pulls_everything() -> None:
     assert rigs[1].disk.end == 10
     assert [rigs[1].disk.get(instance(h)).value for h in range(10)] == [b"v"] * 10
     assert kinds(rigs[1].turns) == []
+
+
+async def test_a_node_that_catches_up_votes_in_new_instances_meanwhile() -> None:
+    """SCENARIOS M5, issue 4: pulling holds up no vote, and without its own nothing is decided.
+
+    Of four nodes two decided 30 instances while it was away; the fourth is down.
+    """
+    late = Rig(1, limits=LIMITS)
+    rigs = [decided_rig(0, 30), late, decided_rig(2, 30)]
+    link_all(rigs)
+    new = proposal(b"new", 40)
+    carry(rigs, 10)
+    rigs[0].replica.propose(new, rigs[0].now)
+    carry_until_decided(rigs, new.instance, step_ms=10)
+    assert kinds(late.turns) == [("PREPARE", 1), ("COMMIT", 1)]
+    assert [late.disk.get(instance(h)) is None for h in (0, 29)] == [False, True]
+    carry_until_decided(rigs, instance(29))
+    assert late.disk.end == 31
 
 
 def test_a_decision_that_comes_with_its_value_is_not_asked_for_again() -> None:
