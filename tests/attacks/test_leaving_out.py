@@ -54,10 +54,11 @@ async def has_so_many(client: Client, node: int, count: int) -> None:
 async def test_what_a_peer_does_not_truly_give_comes_from_another_one(
     tmp_path: Path, program: ModuleType, true: set[int]
 ) -> None:
-    """M5, HARDENING U3: F+1 = 2 peers, the first of them a liar, whose word alone has gaps.
+    """M5, HARDENING U3: what a liar hides, or serves false, is taken from another peer.
 
-    It leaves decisions out, or gives values and certificates that prove nothing: of those the node
-    takes none, whether or not anybody else is there to ask.
+    Of F+1 = 2 peers the first is the liar, whose word alone has gaps: it leaves decisions out, or
+    gives values and certificates that prove nothing. Of those the node takes none, whether or not
+    anybody else is there to ask.
     """
     async with WithLiar.create(tmp_path / "cluster", environment=FAST) as cluster:
         others = (1, 2, LIAR)
