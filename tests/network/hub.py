@@ -24,6 +24,7 @@ from random import Random
 SUBNET = "10.91.0"
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _PACKETS_AT_ONCE = 64
+_TCP = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Link:
     """One direction between two hosts; times in seconds, loss from 0 to 1.
 
     Each copy of a packet is lost or delayed by itself: with jitter they overtake one another. What
-    is held arrives when the hub is told to let it go, whatever has become of the link.
+    is held arrives when the hub is told to let it go, whatever has become of the link. A link that
+    is mute loses what is said and delivers the acknowledgements of TCP, so that its source hears.
     """
 
     delay: float = 0.0
@@ -40,6 +42,7 @@ class Link:
     loss: float = 0.0
     is_up: bool = True
     is_held: bool = False
+    is_mute: bool = False
 
 
 def address_of(host: int) -> str:
@@ -125,7 +128,11 @@ class Hub:
                     link = self._links.get((source, to), Link())
                     if link.is_held:
                         held.append((0.0, len(held), to, packet))
-                    elif to in self._devices and link.is_up:
+                    elif (
+                        to in self._devices
+                        and link.is_up
+                        and not (link.is_mute and _says_something(packet))
+                    ):
                         for delay in self._delays(link):
                             count += 1
                             due = time.monotonic() + delay
@@ -155,6 +162,12 @@ def _packets(device: int) -> Iterable[bytes]:
             return
         if packet[0] >> 4 == 4:
             yield packet
+
+
+def _says_something(packet: bytes) -> bool:
+    """Whether it is more than the headers of TCP."""
+    ip_bytes, total_bytes = (packet[0] & 0xF) * 4, int.from_bytes(packet[2:4])
+    return packet[9] != _TCP or total_bytes > ip_bytes + (packet[ip_bytes + 12] >> 4) * 4
 
 
 def make_namespace() -> tuple[int, int]:

@@ -14,32 +14,37 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
-from itertools import count
+from contextlib import asynccontextmanager
+from itertools import count, islice
 from pathlib import Path
 
 from e2e.crash_cluster import votes_so_far
 from e2e.service_clients import proposal, question, stub_of
 from network.hub import Hub, Link, address_of, end_namespaces, make_namespace
 
-from qbft.client import Client
+from qbft.client import Client, NodeStatus
 from qbft.core import InstanceId, MessageType
 from qbft.crypto.roster import service_leader
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.initialise import init_cluster
 from qbft_server.local import LocalCluster
+from qbft_server.peers.limits import PeerLimits
 
 NODES = range(4)
 CLIENTS = 10
 TOPIC = "network"
 SECONDS = 90.0
-DEAF_SECONDS = 5.0
+AT_ONCE = 200
+LINKS = PeerLimits()
+FOUND_SECONDS = LINKS.keepalive_seconds + LINKS.keepalive_timeout_seconds + 5
+DIALLED_SECONDS = LINKS.backoff_seconds_max + LINKS.hello_seconds_max + 5
 HALVED_SECONDS = 60.0
 FIRST_ROUND_MS = 500
 ROUND_CAP_MS = 60_000
 PATIENT_ROUND_MS = 20_000
 CUT = Link(is_up=False)
 HELD = Link(is_held=True)
+MUTE = Link(is_mute=True)
 ENVIRONMENT = {
     "QBFT_TIMER__FIRST_ROUND_MS": str(FIRST_ROUND_MS),
     "QBFT_TIMER__CAP_MS": str(ROUND_CAP_MS),
@@ -67,6 +72,11 @@ class Network(LocalCluster):
         """Let nothing that this node says reach those."""
         for other in others:
             self.hub.set_one_way(source + 1, other + 1, CUT)
+
+    def mute(self, source: int) -> None:
+        """Let nothing that this node says reach another one, while it hears all of them."""
+        for other in set(NODES) - {source}:
+            self.hub.set_one_way(source + 1, other + 1, MUTE)
 
     def bound(self, down: int = 0) -> float:
         """Seconds within which all decide once the network has healed (docs/RELIABILITY.md).
@@ -206,8 +216,9 @@ async def two_and_two(nodes: Network, client: Client) -> None:
     assert [await has_decided(nodes, node, 7) for node in NODES] == [None] * len(NODES)
     nodes.hub.heal()
     healed = time.monotonic()
-    value = await all_decide(nodes, 7, nodes.bound())
-    print(f"decided everywhere {time.monotonic() - healed:.2f} s after healing")
+    within = nodes.bound()
+    value = await all_decide(nodes, 7, within)
+    print(f"decided everywhere {time.monotonic() - healed:.2f} s after healing, of {within:.0f} s")
     assert value in {b"left", b"right"}
     assert set(await asyncio.gather(*proposing)) == {value}
 
@@ -223,17 +234,16 @@ async def three_and_one(nodes: Network, client: Client) -> None:
 
 
 async def leader_that_is_not_heard(nodes: Network, client: Client) -> None:
-    """M6: the leader's words are lost and it hears all: another round, and it decides too."""
+    """M6: the leader's words are lost and it hears all: another round, and it decides too.
+
+    While they are lost: by what the others say, for it cannot ask them.
+    """
     height = next(iter(nodes.heights_led_by(1)))
-    nodes.cut_one_way(1, (0, 2, 3))
+    nodes.mute(1)
     decision = await client.propose(TOPIC, height, b"v", timeout=SECONDS)
     assert decision.round > 1
-    assert await all_decide(nodes, height, SECONDS, (0, 2, 3)) == b"v"
-    # Its acknowledgements of TCP are lost as well: where it was too slow, its links have gone.
-    with suppress(TimeoutError):
-        await all_decide(nodes, height, DEAF_SECONDS)
-    nodes.hub.heal()
-    assert await all_decide(nodes, height, nodes.bound()) == b"v"
+    assert await all_decide(nodes, height, SECONDS) == b"v"
+    assert has_voted(nodes, 1, height, MessageType.PRE_PREPARE)
 
 
 async def leader_that_hears_nothing(nodes: Network, client: Client) -> None:
@@ -365,31 +375,65 @@ async def stopped_process(nodes: Network, client: Client) -> None:
 
 
 async def half_open(nodes: Network, client: Client) -> None:
-    """M14: packets vanish without a word, longer than a keepalive; then the links come back."""
+    """M14: packets vanish without a word: found on both sides by keepalive, and dialled again."""
     nodes.cut((1,), (0, 2, 3))
-    await decide(client, range(5))
-    await asyncio.sleep(20)
+    cut = time.monotonic()
+    deciding = asyncio.create_task(decide(client, range(5)))
+    await until_connected(client, {0: {2, 3}, 1: set(), 2: {0, 3}, 3: {0, 2}}, FOUND_SECONDS)
+    print(f"found on both sides {time.monotonic() - cut:.2f} s after the cut")
+    await deciding
     nodes.hub.heal()
-    assert await all_decide(nodes, 4, 30) == b"4"
+    healed = time.monotonic()
+    await until_connected(client, {node: set(NODES) - {node} for node in NODES}, DIALLED_SECONDS)
+    print(f"connected again {time.monotonic() - healed:.2f} s after healing")
+    assert await all_decide(nodes, 4, nodes.bound()) == b"4"
     await nodes.kill(0)
     await decide(client, range(5, 8))
     await nodes.start(0)
 
 
+async def until_connected(client: Client, peers: dict[int, set[int]], within: float) -> None:
+    """Wait until each node says that its links to these peers are up, and no others."""
+    async with asyncio.timeout(within):
+        while True:
+            told = await client.status()
+            if peers == {
+                node: {peer.validator for peer in account.peers if peer.connected}
+                for node, account in told.items()
+                if isinstance(account, NodeStatus)
+            }:
+                return
+            await asyncio.sleep(0.05)
+
+
 async def dead_peer(nodes: Network, client: Client) -> None:
-    """M15: 200 instances at once with one node unreachable: nobody waits for it."""
-    leaders = nodes_heights(nodes, (0, 1, 2), 150)
-    before, after = leaders[:200], leaders[200:400]
+    """M15: 200 instances at once with one node unreachable: nobody waits for it.
 
-    async def all_at_once(heights: list[int]) -> list[float]:
-        found = await asyncio.gather(*(decide(client, [height]) for height in heights))
-        return sorted(took for (took,) in found)
+    All are decided in their first round, half and 95 % of them no later than before, by the best of
+    three times each: what else the machine does only makes them slower.
+    """
+    heights = iter(nodes_heights(nodes, (0, 1, 2), 2 * 3 * AT_ONCE // 3))
 
-    undisturbed = await all_at_once(before)
+    async def all_at_once() -> list[float]:
+        begin = time.monotonic()
+
+        async def one(height: int) -> float:
+            decision = await client.propose(TOPIC, height, b"v", timeout=SECONDS)
+            assert decision.round == 1
+            return time.monotonic() - begin
+
+        return sorted(await asyncio.gather(*map(one, islice(heights, AT_ONCE))))
+
+    undisturbed = [await all_at_once() for _ in range(3)]
     nodes.cut((3,), (0, 1, 2))
-    disturbed = await all_at_once(after)
-    print(f"p50 {undisturbed[100]:.3f} s with all, {disturbed[100]:.3f} s with a dead peer")
-    assert disturbed[190] < 3 * undisturbed[190] + 1
+    disturbed = [await all_at_once() for _ in range(3)]
+    for what, percent in (("p50", 50), ("p95", 95)):
+        with_all, with_dead = (
+            min(took[AT_ONCE * percent // 100 - 1] for took in runs)
+            for runs in (undisturbed, disturbed)
+        )
+        print(f"{what} {with_all:.3f} s with all, {with_dead:.3f} s with a dead peer")
+        assert with_dead < 1.5 * with_all, what
 
 
 SCENARIOS: dict[str, Callable[[Network, Client], Awaitable[None]]] = {

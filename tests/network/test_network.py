@@ -36,5 +36,6 @@ def test_a_network_scenario(name: str, tmp_path: Path) -> None:
         timeout=SECONDS,
         check=False,
     )
+    print(ran.stdout, end="")  # its figures, for `pytest -s`
     logs = "\n".join(path.read_text()[-2_000:] for path in tmp_path.glob("cluster/node-*/node.log"))
     assert ran.returncode == 0, f"{ran.stdout}{ran.stderr[-6_000:]}\n{logs}"
