@@ -9,6 +9,7 @@ from qbft.wire.decisions import (
     decision_to_pb,
     decode_decision,
     encode_decision,
+    fill_decision,
 )
 from qbft.wire.evidence import decode_evidence, encode_evidence, evidence_from_pb, is_evidence
 from qbft.wire.frames import Decoded, decode_frame, decode_in_steps, encode_frame
@@ -40,5 +41,6 @@ __all__ = [
     "encode_hello",
     "encode_journal_commit",
     "evidence_from_pb",
+    "fill_decision",
     "is_evidence",
 ]

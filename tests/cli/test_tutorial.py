@@ -24,6 +24,14 @@ SETTING_UP = ("git clone ", "python3 -m venv ")
 """What the test has done already: it runs in a checkout that is installed."""
 
 FAILED = "trap 'echo \"exit code $?: $BASH_COMMAND\"' ERR\n"
+PATIENT = """timeout() {
+    shift
+    coproc "$@"
+    head -2 <&"${COPROC[0]}"
+    kill "$COPROC_PID"
+}
+"""
+"""The page has a follower end after some seconds, here it ends when it has followed both."""
 
 
 def _lines() -> list[str]:
@@ -63,7 +71,7 @@ def test_every_line_of_the_tutorial_does_what_it_says(folder: Path) -> None:
         found = re.compile("|".join(map(re.escape, here)))
         lines = found.sub(lambda match: here[match[0]], "\n".join(_lines()))
         (folder / "judge.py").write_text((ROOT / "examples/judge.py").read_text())
-        (folder / "lines.sh").write_text(FAILED + lines)
+        (folder / "lines.sh").write_text(FAILED + PATIENT + lines)
         tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "lines.sh"],

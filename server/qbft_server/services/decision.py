@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from qbft.wire import decision_to_pb
 from qbft.wire.accounts import account_to_pb
 from qbft.wire.v1 import capture_pb2, inspection_pb2
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.access import Permissions
 from qbft_server.parts import NodeParts
-from qbft_server.services import accounts, reading
+from qbft_server.services import accounts, proposing, reading
 from qbft_server.services.admission import Caller
 from qbft_server.services.appending import Appending, reply_of
 from qbft_server.services.budgets import Budgets
@@ -51,7 +50,7 @@ class DecisionService:
     ) -> pb.ProposeReply:
         """Have a value decided, and wait for the decision, whosever value it is."""
         decision = await self._proposing.propose(request.proposal, client)
-        return self._unread.hold(pb.ProposeReply(decision=decision_to_pb(decision)), client)
+        return self._unread.hold(proposing.reply(decision, self._unread.making(client)), client)
 
     async def ProposeStream(  # noqa: N802
         self, requests: AsyncIterator[pb.ProposeStreamRequest], client: Caller
@@ -87,14 +86,15 @@ class DecisionService:
     ) -> pb.GetDecisionReply:
         """Read one instance: decided, undecided here, unknown, or not kept any more (G8, G9)."""
         instance = readable(client, request.instance.topic, request.instance.height)
-        return self._unread.hold(reading.read(self._parts, instance), client)
+        making = self._unread.making(client)
+        return self._unread.hold(reading.read(self._parts, instance, making), client)
 
     async def ListDecisions(  # noqa: N802
         self, request: pb.ListDecisionsRequest, client: Caller
     ) -> pb.ListDecisionsReply:
         """Read a topic's decisions by height, a page at a time; gaps are not hidden."""
         start = readable(client, request.topic, request.from_height)
-        page = reading.read_page(self._parts, start, request.limit)
+        page = reading.read_page(self._parts, start, request.limit, self._unread.making(client))
         return self._unread.hold(await page, client)
 
     async def ListHeights(  # noqa: N802

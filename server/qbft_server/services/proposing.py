@@ -13,6 +13,7 @@ from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
 from qbft.errors import QbftError
 from qbft.replica.driver import now_ms
+from qbft.wire import decision_to_pb
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft.wire.v1 import messages_pb2
 from qbft_server.ordered.queue import Opener
@@ -25,7 +26,16 @@ from qbft_server.services.own_instances import OwnInstances
 from qbft_server.services.refusal import Refusal, denied, failure_of, invalid, refusal_of
 from qbft_server.services.replies import Replies, reply_to
 from qbft_server.services.requests import check_ordered, instance_of
-from qbft_server.services.unread import unread_full
+from qbft_server.services.unread import Making, unread_full
+from qbft_server.store.live import value_bytes
+
+
+def reply(decision: Decision, making: Making) -> pb.ProposeReply | None:
+    """Say what was decided; None if there is no room to say it."""
+    with making as room:
+        if not room(value_bytes(decision)):
+            return None
+        return pb.ProposeReply(decision=decision_to_pb(decision))
 
 
 class Proposing:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from qbft.core import InstanceId
 from qbft.core.messages import HEIGHT_MAX
-from qbft.replica.narrow import as_instance
-from qbft.wire import decision_to_pb
+from qbft.wire import fill_decision
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.parts import NodeParts
 from qbft_server.services.admission import Caller
+from qbft_server.services.unread import Making
 
 LIST_DECISIONS_MAX = 256
 LIST_BYTES_MAX = 1 << 20
@@ -21,45 +21,59 @@ LIST_STEP_DECISIONS = 8
 """Decisions of a page that are read at one go: each may be as large as a value and its proof."""
 
 
-def read(parts: NodeParts, instance: InstanceId) -> pb.GetDecisionReply:
-    """Say what is known here of an instance: decided, undecided, unknown, or not kept any more."""
+def read(parts: NodeParts, instance: InstanceId, making: Making) -> pb.GetDecisionReply | None:
+    """Say what is known here of an instance: decided, undecided, unknown, or not kept any more.
+
+    None if there is no room to say it; then nothing was read.
+    """
     store = parts.store
-    reply = pb.GetDecisionReply(low_water_mark=store.low_water_mark(instance.topic))
-    decision = store.get(instance)
-    if decision is not None:
-        reply.state = pb.DECISION_STATE_DECIDED
-        reply.decision.CopyFrom(decision_to_pb(decision))
-    elif store.is_below_mark(instance):
-        reply.state = pb.DECISION_STATE_BELOW_MARK
-    elif parts.replica.is_open(instance):
-        reply.state = pb.DECISION_STATE_UNDECIDED
-    else:
-        reply.state = pb.DECISION_STATE_UNKNOWN
-    return reply
+    with making as room:
+        if not room(store.size(instance)):
+            return None
+        reply = pb.GetDecisionReply(low_water_mark=store.low_water_mark(instance.topic))
+        decision = store.get(instance)
+        if decision is not None:
+            reply.state = pb.DECISION_STATE_DECIDED
+            fill_decision(reply.decision, decision)
+        elif store.is_below_mark(instance):
+            reply.state = pb.DECISION_STATE_BELOW_MARK
+        elif parts.replica.is_open(instance):
+            reply.state = pb.DECISION_STATE_UNDECIDED
+        else:
+            reply.state = pb.DECISION_STATE_UNKNOWN
+        return reply
 
 
-async def read_page(parts: NodeParts, start: InstanceId, limit: int) -> pb.ListDecisionsReply:
+async def read_page(
+    parts: NodeParts, start: InstanceId, limit: int, making: Making
+) -> pb.ListDecisionsReply | None:
     """Collect a page of a topic in small steps, whatever the sizes of its decisions are.
 
     `limit` is the most decisions of it, of which it has LIST_DECISIONS_MAX at most; 0 is that.
+    None if there is no room for it; what there is none for is not read.
     """
-    limit = min(limit or LIST_DECISIONS_MAX, LIST_DECISIONS_MAX)
+    store, topic, height, size = parts.store, start.topic, start.height, 0
+    left = min(limit or LIST_DECISIONS_MAX, LIST_DECISIONS_MAX)
     reply = pb.ListDecisionsReply()
-    height, size = start.height, 0
-    while height <= HEIGHT_MAX:
-        found = parts.store.list_topic(start.topic, height, LIST_STEP_DECISIONS)
-        for decision in found:
-            height = as_instance(decision.instance).height
-            if len(reply.decisions) >= limit or size >= LIST_BYTES_MAX:
-                reply.next_height = height
-                return reply
-            reply.decisions.append(decision_to_pb(decision))
-            size += reply.decisions[-1].ByteSize()
-        if len(found) < LIST_STEP_DECISIONS:
-            break
-        height += 1
-        await asyncio.sleep(0)
-    return reply
+    with making as room:
+        while height <= HEIGHT_MAX and (
+            listed := store.list_sizes(topic, height, LIST_STEP_DECISIONS)
+        ):
+            fitting, before = 0, size
+            while fitting < min(len(listed), left) and size < LIST_BYTES_MAX:
+                size += listed[fitting][1]
+                fitting += 1
+            if not fitting:
+                reply.next_height = listed[0][0]
+                break
+            if not room(size - before):
+                return None
+            for decision in store.list_topic(topic, height, fitting):
+                fill_decision(reply.decisions.add(), decision)
+            left -= fitting
+            height = listed[fitting - 1][0] + 1
+            await asyncio.sleep(0)
+        return reply
 
 
 def heights(parts: NodeParts, client: Caller) -> Iterator[pb.ListHeightsReply]:

@@ -7,8 +7,8 @@ bound, of which each client has its share.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -28,6 +28,9 @@ SMALL_REPLY_BYTES = 1_024
 RETRY_MS = 100
 
 Reply = TypeVar("Reply", bound=Message)
+
+Making = AbstractContextManager[Callable[[int], bool]]
+"""Around the making of a reply: gives whether there is room for so many bytes more of it."""
 
 
 class Unread:
@@ -51,8 +54,30 @@ class Unread:
         if size >= SMALL_REPLY_BYTES:
             self._shares.give_back(client, self._bytes, size)
 
-    def hold(self, reply: Reply, client: Caller) -> Reply:
+    @contextmanager
+    def making(self, client: Caller) -> Iterator[Callable[[int], bool]]:
+        """Around the making of a reply, which is most of the work for it: room comes before that.
+
+        What there was room for keeps it until the block ends.
+        """
+        taken: list[int] = []
+
+        def is_there(size: int) -> bool:
+            if not self.take(client.name, size):
+                return False
+            taken.append(size)
+            return True
+
+        try:
+            yield is_there
+        finally:
+            for size in taken:
+                self.give_back(client.name, size)
+
+    def hold(self, reply: Reply | None, client: Caller) -> Reply:
         """Account for a reply until its call has ended: whoever does not read has it kept here.
+
+        None is one that was not made, as there was no room for it.
 
         Who calls this keeps no name for the reply: telling of a refusal takes as long as the client
         likes, and nobody may hold on to it meanwhile.
@@ -60,6 +85,8 @@ class Unread:
         Raises:
             Refusal: there is no room for it.
         """
+        if reply is None:
+            raise unread_full()
         name, size = client.name, reply.ByteSize()
         if not self.take(name, size):
             del reply  # or the refusal keeps it, by its traceback

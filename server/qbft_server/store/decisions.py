@@ -282,6 +282,24 @@ class DecisionTable:
         )
         return [_decode(row[0]) for row in rows]
 
+    def list_sizes(
+        self, topic: str, from_height: int, limit: int, position_max: int
+    ) -> list[tuple[int, int]]:
+        """(height, bytes) of what `list_topic` would give; no decision is read for it."""
+        return self._query(
+            "SELECT height, length(decision) FROM decisions WHERE topic = ? AND height >= ? "
+            "AND position <= ? ORDER BY height LIMIT ?",
+            (topic, from_height, position_max, limit),
+        )
+
+    def size(self, instance: InstanceId) -> int:
+        """The bytes of a decision, which is not read for it; 0 if there is none."""
+        if self._is_above_all(instance):
+            return 0
+        key = (instance.topic, instance.height)
+        sql = "SELECT length(decision) FROM decisions WHERE topic = ? AND height = ?"
+        return next((size for (size,) in self._query(sql, key)), 0)
+
     def highest(self, after: str, limit: int) -> list[tuple[str, int]]:
         """(topic, highest height) of so many topics in order, those above `after`.
 
@@ -451,6 +469,10 @@ class RecentDecisions:
         if decision is not None:
             self._decisions.move_to_end(instance)
         return decision
+
+    def peek(self, instance: InstanceId) -> Decision | None:
+        """The same, without taking it for one that was asked for."""
+        return self._decisions.get(instance)
 
     def put(self, instance: InstanceId, decision: Decision) -> None:
         """Keep a decision, and let go of the least recently used above the limits."""

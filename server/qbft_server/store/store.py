@@ -366,6 +366,13 @@ class NodeStore:
                 self._recent.put(instance, decision)
         return decision
 
+    def size(self, instance: InstanceId) -> int:
+        """About how many bytes a decision has, which is not read for it; 0 where there is none."""
+        if self.is_below_mark(instance):
+            return 0
+        known = self.journal.live.pending(instance) or self._recent.peek(instance)
+        return self._table.size(instance) if known is None else value_bytes(known)
+
     def add(self, decisions: Sequence[Decision]) -> None:
         """See that these decisions are known; their commit has made them so.
 
@@ -392,18 +399,34 @@ class NodeStore:
 
     def list_topic(self, topic: str, from_height: int, limit: int) -> tuple[Decision, ...]:
         """At most `limit` decisions of a topic, by height from `from_height` on."""
-        from_height = min(max(from_height, self.low_water_mark(topic)), HEIGHT_MAX)
-        limit = min(max(limit, 0), self.end)
+        from_height, limit = self._kept_part(topic, from_height, limit)
         found = {
-            instance_of(DecisionRecord(decision)): decision
+            instance_of(DecisionRecord(decision)).height: decision
             for decision in self._table.list_topic(topic, from_height, limit, self._settled)
         }
-        found |= {
-            instance: decision
+        found |= self._pending_part(topic, from_height)
+        return tuple(found[height] for height in sorted(found)[:limit])
+
+    def list_sizes(self, topic: str, from_height: int, limit: int) -> tuple[tuple[int, int], ...]:
+        """(height, about how many bytes) of what `list_topic` would give, nothing of it read."""
+        from_height, limit = self._kept_part(topic, from_height, limit)
+        found = dict(self._table.list_sizes(topic, from_height, limit, self._settled))
+        for height, decision in self._pending_part(topic, from_height).items():
+            found[height] = value_bytes(decision)
+        return tuple(sorted(found.items())[:limit])
+
+    def _kept_part(self, topic: str, from_height: int, limit: int) -> tuple[int, int]:
+        """(from height, limit) of a list, without what is not kept and what is none."""
+        from_height = min(max(from_height, self.low_water_mark(topic)), HEIGHT_MAX)
+        return from_height, min(max(limit, 0), self.end)
+
+    def _pending_part(self, topic: str, from_height: int) -> dict[int, Decision]:
+        """By height, the decisions of a list that are not settled yet."""
+        return {
+            instance.height: decision
             for instance, decision in self.journal.live.pending_items()
             if instance.topic == topic and instance.height >= from_height
         }
-        return tuple(found[instance] for instance in sorted(found)[:limit])
 
     def highest(self, after: str, limit: int) -> tuple[InstanceId, ...]:
         """The highest decided instance of each topic, of so many topics in order above `after`."""

@@ -249,7 +249,7 @@ async def test_dialling_backs_off() -> None:
 
 
 async def test_a_peer_that_dials_is_dialled_at_once() -> None:
-    """SCENARIOS M14: a peer that is there again does not wait for the other's next attempt.
+    """SCENARIOS M14: a peer that is back does not wait until the other's next attempt is due.
 
     The next would come after half a minute at least; and a peer that dials again and again cuts no
     further wait short.

@@ -109,6 +109,16 @@ class Store:
         self.asked.append(instance.topic)
         return decided(instance.topic, instance.height) if instance in self.instances else None
 
+    def size(self, instance: InstanceId) -> int:
+        """Look one up."""
+        self.asked.append(instance.topic)
+        return 5
+
+    def list_sizes(self, topic: str, *_: int) -> tuple[tuple[int, int], ...]:
+        """Look a topic up."""
+        self.asked.append(topic)
+        return tuple((i.height, 5) for i in self.instances if i.topic == topic)
+
     def list_topic(self, topic: str, *_: int) -> tuple[Decision, ...]:
         """Look a topic up."""
         self.asked.append(topic)

@@ -31,6 +31,7 @@ from qbft.replica.protocols import DecisionRecord, DecisionStore, Journal, MarkR
 from qbft_server.store.decisions import DecisionsError, DecisionTable
 from qbft_server.store.faults import FaultHook
 from qbft_server.store.journal import JournalLimits
+from qbft_server.store.live import value_bytes
 from qbft_server.store.segments import HEADER_BYTES
 from qbft_server.store.store import DECISIONS_FILE, JOURNAL_DIRECTORY, NodeStore, StoreLimits
 
@@ -137,6 +138,13 @@ async def test_answers_are_the_same_before_while_and_after_moving(directory: Pat
             assert store.feed(0, 99) == feed_of(heights)
             assert store.feed(3, 2) == feed_of([4, 1], first=4)
             assert store.list_topic(topic, 2, 3) == (decision(2), decision(4), decision(7))
+            sizes = store.list_sizes(topic, 2, 3)
+            assert [height for height, _ in sizes] == [2, 4, 7]
+            for height, size in sizes:
+                value = value_bytes(decision(height))
+                assert value <= size < value + 1_000
+                assert value <= store.size(instance(height)) < value + 1_000
+            assert store.size(instance(3)) == store.size(instance(99)) == 0
             assert store.highest("", 9) == (instance(9),)
             assert [store.get(instance(height)) for height in heights] == list(
                 map(decision, heights)
@@ -181,6 +189,8 @@ async def test_requests_outside_all_bounds_are_answered(directory: Path) -> None
         assert store.list_topic(topic, 2**64, 2**64) == ()
         assert store.list_topic(topic, -(2**64), 2**64) == tuple(map(decision, (1, 2, 3)))
         assert store.list_topic(topic, 0, -1) == ()
+        assert store.list_sizes(topic, 2**64, 2**64) == store.list_sizes(topic, 0, -1) == ()
+        assert len(store.list_sizes(topic, -(2**64), 2**64)) == 3
 
 
 async def test_table_that_cannot_be_read_stops_the_voting(directory: Path) -> None:

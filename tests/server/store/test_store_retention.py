@@ -172,7 +172,9 @@ async def test_the_highest_so_many_are_kept(directory: Path) -> None:
         await until_mark(store, 40)
         kept = tuple(decision(height) for height in range(40, 60, 2))
         assert store.list_topic(TOPIC, 0, 99) == kept
+        assert [height for height, _ in store.list_sizes(TOPIC, 0, 99)] == list(range(40, 60, 2))
         assert store.get(instance(38)) is None
+        assert store.size(instance(38)) == 0
         assert store.is_below_mark(instance(38))
         assert not store.is_below_mark(instance(40))
         assert store.low_water_mark("other") == 0
