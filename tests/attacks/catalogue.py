@@ -114,6 +114,7 @@ ATTACKS: dict[str, Attack] = {
     "slow streams": _stranger("a byte a second", strangers.slow_streams),
     "half handshakes": _stranger("knock and go", strangers.half_handshakes),
     "connection storm": _stranger("connect and go", strangers.connection_storm),
+    "cheap calls": _stranger("asks for the status, and again", strangers.cheap_calls),
     "unread replies": _stranger("large reads, never read", strangers.unread_replies),
     "calls without a request": _stranger("begun, and no more", strangers.calls_without_a_request),
     "unfinished requests": _stranger("all but the last byte", strangers.all_but_the_last_byte),

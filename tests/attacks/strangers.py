@@ -100,6 +100,24 @@ async def connection_storm(liar: Liar) -> None:
     await _in_all([come_and_go(peer) for peer in liar.peers for _ in range(AT_ONCE // 4)])
 
 
+async def cheap_calls(liar: Liar) -> None:
+    """Calls that cost their caller next to nothing, as many as will be answered."""
+
+    async def ask(stub: DecisionServiceStub) -> None:
+        while True:
+            with contextlib.suppress(aio.AioRpcError):
+                await stub.GetStatus(pb.GetStatusRequest(), timeout=5)
+
+    async def connect(peer: int) -> None:
+        credentials = liar.plain_credentials(peer)
+        address = liar.cluster.validators[peer].client
+        own = [*PINNED, ("grpc.use_local_subchannel_pool", 1)]
+        async with aio.secure_channel(address, credentials, own) as channel:
+            await _in_all([ask(DecisionServiceStub(channel)) for _ in range(AT_ONCE)])
+
+    await _in_all([connect(peer) for peer in liar.peers for _ in range(AT_ONCE // 4)])
+
+
 async def half_handshakes(liar: Liar) -> None:
     """Connections that are closed before their handshake, as fast as that can be done."""
 
