@@ -1,9 +1,9 @@
 """Writes the tables of all bounds into docs/SECURITY.md; `--check` only compares.
 
-A bound is a field of one of the classes of limits, or a constant that ends in `_MAX` beside its
-code; what it bounds is said by the docstring below it, and below the last one of a group that
-stands together. What happens when it bites is either that it is counted, by its name, or it is said
-here: every bound has one of the two.
+A bound is a field of one of the classes of limits, or a constant of a module that ends in `_MAX`;
+all modules are walked for these. What it bounds is said by the docstring below it, and below the
+last one of a group that stands together. What happens when it bites is either that it is counted,
+by its name, or it is said here: every bound has one of the two.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,14 @@ class Source:
     """Where some bounds stand: a class of limits, or the constants of a module (no class).
 
     `prefix` is what their names begin with where they are counted; `names` are fields, where not
-    all of the class are bounds.
+    all of the class are bounds. `bites` says what happens at constants that only this module has.
     """
 
     path: str
     class_: str = ""
     prefix: str = ""
     names: tuple[str, ...] = ()
+    bites: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def module(self) -> Any:
@@ -49,6 +50,19 @@ class Source:
         return importlib.import_module(".".join(parts[parts[0] == "server" :]))
 
 
+def _rejects(reason: str) -> str:
+    return f'`qbft_rejects_total{{reason="{reason}"}}`'
+
+
+PACE = "nothing: a pace"
+WEIGHT = "nothing: a weight"
+PAGES = "further pages"
+CACHE = "nothing: a cache"
+GRPC = "gRPC refuses, unseen by the node"
+BAD_FILE = "the file is refused"
+REFUSED = "it is refused, and the command ends"
+CUT = "the rest is not shown"
+
 SOURCES: dict[str, tuple[Source, ...]] = {
     "What one frame may hold": (
         Source("qbft/wire/limits.py", "WireLimits"),
@@ -56,7 +70,45 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source("qbft/wire/accounts.py"),
         Source("qbft/crypto/signing.py"),
         Source("qbft/core/messages.py"),
-        Source("qbft/crypto/entries.py"),
+        Source("qbft/crypto/entries.py", bites={"_VERIFIED_MAX": CACHE}),
+        Source("qbft/crypto/canonical.py", bites={"PREFIXES_CACHED_MAX": CACHE}),
+        Source("qbft/crypto/roster.py", bites={"LEADERS_CACHED_MAX": CACHE}),
+    ),
+    "The cluster file, the node's file, keys and epochs": (
+        Source(
+            "qbft/cluster.py",
+            bites={
+                "VALIDATORS_MAX": BAD_FILE,
+                "PREFIXES_MAX": BAD_FILE,
+                "PROPOSERS_PER_PREFIX_MAX": BAD_FILE,
+                "CLUSTER_FILE_BYTES_MAX": BAD_FILE,
+                "EPOCH_MAX": BAD_FILE,
+                "OPERATORS_MAX": BAD_FILE,
+                "PREDECESSORS_MAX": BAD_FILE,
+                "SEAL_CHARACTERS_MAX": BAD_FILE,
+                "_SHOWN_CHARACTERS_MAX": CUT,
+            },
+        ),
+        Source(
+            "server/qbft_server/config.py",
+            bites={
+                "RETENTION_RULES_MAX": BAD_FILE,
+                "GRANTS_MAX": BAD_FILE,
+                "GRANT_PREFIXES_MAX": BAD_FILE,
+            },
+        ),
+        Source("server/qbft_server/identity.py", bites={"PRIVATE_FILE_BYTES_MAX": BAD_FILE}),
+        Source("qbft/crypto/seal.py", bites={"SEAL_TOPICS_MAX": "it is no seal"}),
+        Source("server/qbft_server/reconfiguring.py", bites={"ATTEMPTS_MAX": "the command fails"}),
+        Source(
+            "qbft/wire/signer.py",
+            bites={"SIGNER_MESSAGE_BYTES_MAX": "the connection ends, and the node stops voting"},
+        ),
+        Source("server/qbft_server/signer/process.py", bites={"CONNECTIONS_MAX": "it is closed"}),
+        Source(
+            "server/qbft_server/signer/remote.py",
+            bites={"SIGN_SECONDS_MAX": "the node stops voting"},
+        ),
     ),
     "Instances, votes, values, answers, turns": (
         Source("qbft/replica/limits.py", "ReplicaLimits"),
@@ -67,8 +119,23 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source("qbft/replica/driver.py"),
         Source("qbft/replica/epoch.py"),
         Source("qbft/replica/policy.py"),
+        Source(
+            "qbft/replica/recollection.py",
+            bites={"PAGE_ASKS_MAX": "the list is asked for from its beginning"},
+        ),
+        Source("qbft/core/instance.py", bites={"DECIDED_ANSWERS_MAX": "it is answered no more"}),
+        Source("qbft/timers.py", bites={"ROUNDS_KEPT_MAX": "the oldest goes"}),
+        Source("server/qbft_server/node.py", bites={"GARBAGE_OBJECTS_MAX": PACE}),
+        Source("server/qbft_server/application.py", bites={"RETRY_SECONDS_MAX": PACE}),
     ),
-    "Links to peers": (Source("server/qbft_server/peers/limits.py", "PeerLimits"),),
+    "Links to peers": (
+        Source("server/qbft_server/peers/limits.py", "PeerLimits"),
+        Source("server/qbft_server/peers/outgoing.py", bites={"_WHY_CHARACTERS_MAX": CUT}),
+        Source(
+            "qbft/wire/hello.py",
+            bites={"PROTOCOL_MAX": "no link, where the two ends have no version in common"},
+        ),
+    ),
     "Clients": (
         Source(
             "server/qbft_server/config.py",
@@ -95,6 +162,28 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source("server/qbft_server/services/server.py"),
         Source("server/qbft_server/files.py"),
     ),
+    "What a client takes of nodes, any of which may lie": (
+        Source("qbft/client/access.py", bites={"MESSAGE_BYTES_MAX": "the call fails"}),
+        Source(
+            "qbft/client/accounts.py",
+            bites={
+                "EVIDENCE_MAX": "no further page is asked for",
+                "HEIGHTS_TOPICS_MAX": "the node has lied",
+            },
+        ),
+        Source("qbft/client/appending.py", bites={"SIGNINGS_MAX": "`Refused` is raised"}),
+        Source("qbft/client/client.py", bites={"IN_FLIGHT_MAX": "the next proposal waits"}),
+        Source("qbft/client/hedging.py", bites={"PATIENCE_SECONDS_MAX": PACE}),
+        Source(
+            "qbft/client/retrying.py",
+            bites={
+                "RETRY_SECONDS_MAX": PACE,
+                "PUSHBACK_MS_MAX": PACE,
+                "MESSAGE_CHARACTERS_MAX": CUT,
+            },
+        ),
+        Source("qbft/client/signing.py", bites={"TOPICS_KEPT_MAX": CACHE}),
+    ),
     "People and monitoring": (
         Source("server/qbft_server/telemetry/admin.py", prefix="admin_"),
         Source("server/qbft_server/telemetry/events.py"),
@@ -104,8 +193,100 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     "Disks": (
         Source("server/qbft_server/store/store.py", "StoreLimits"),
         Source("server/qbft_server/store/journal.py", "JournalLimits"),
+        Source(
+            "server/qbft_server/store/journal.py",
+            bites={"_CHECKPOINT_RECORDS_MAX": "several commits"},
+        ),
+        Source(
+            "server/qbft_server/store/segments.py",
+            bites={"RECORD_BYTES_MAX": "the commit fails: no turn makes one of this size"},
+        ),
         Source("server/qbft_server/store/decisions.py"),
         Source("server/qbft_server/store/retention.py"),
+    ),
+    "Embedding: one process of the engine, without a node": (
+        Source("qbft/runner.py", bites={"WAITING_INPUTS_MAX": "links are not read"}),
+        Source(
+            "qbft/memory.py",
+            bites={"QUEUE_FRAMES_MAX": "the frame is lost", "BATCH_FRAMES_MAX": PACE},
+        ),
+    ),
+    "Commands: captures, diagrams, diagnosis": (
+        Source(
+            "qbft/replay/capture.py",
+            bites={
+                "CAPTURE_BYTES_MAX": REFUSED,
+                "UNPACKED_BYTES_MAX": REFUSED,
+                "RECORDS_MAX": REFUSED,
+                "ENTRIES_MAX": REFUSED,
+                "TIME_MS_MAX": REFUSED,
+                "TEXT_MAX": f"{REFUSED}; of an own reason, {CUT}",
+                "TAG_BYTES_MAX": WEIGHT,
+                "AROUND_BYTES_MAX": WEIGHT,
+            },
+        ),
+        Source("qbft/replay/charon.py", bites={"ROUNDS_SKIPPED_MAX": "no more timers expire"}),
+        Source("qbft/parity.py", bites={"DIFFERENCES_MAX": CUT}),
+        Source(
+            "qbft/diagram/drawing.py",
+            bites={"FLIGHTS_MAX": CUT, "_MARGIN_MAX": CUT, "TEXT_MAX": CUT},
+        ),
+        Source(
+            "qbft/diagram/scale.py",
+            bites={"GAP_PIXELS_MAX": "it is drawn cut", "WIDTH_MAX": "all is drawn narrower"},
+        ),
+        Source(
+            "server/qbft_server/cli/asking.py",
+            bites={"VALUE_BYTES_MAX": REFUSED, "WHY_CHARACTERS_MAX": CUT},
+        ),
+        Source("server/qbft_server/cli/operating.py", bites={"CERTIFICATE_BYTES_MAX": REFUSED}),
+        Source("server/qbft_server/cli/replay.py", bites={"INSTANCES_NAMED_MAX": CUT}),
+        Source("server/qbft_server/cli/simulating.py", bites={"SCENARIO_BYTES_MAX": REFUSED}),
+        Source(
+            "server/qbft_server/doctor.py",
+            bites={
+                "SYNC_MS_MAX": "a warning",
+                "CLOCK_DRIFT_MAX": "a warning",
+                "CLOCK_OFFSET_MS_MAX": "a warning",
+            },
+        ),
+    ),
+    "Simulator, chaos and demo": (
+        Source("qbft/sim/agenda.py", bites={"EVENTS_PER_MS_MAX": "the run fails"}),
+        Source("qbft/sim/twins.py", bites={"HEALED_ROUNDS_MAX": "the run fails"}),
+        Source(
+            "qbft/sim/plan.py",
+            bites={"NODES_MAX": REFUSED, "INSTANCES_MAX": REFUSED, "TIME_MS_MAX": REFUSED},
+        ),
+        Source("qbft/sim/byzantine/behaviour.py", bites={"HEARD_MAX": "the oldest go"}),
+        Source("qbft/sim/garbage.py", bites={"OBJECTS_MAX": PACE}),
+        Source("qbft/sim/matrix/cells.py", bites={"RUNS_COMPARED_MAX": WEIGHT}),
+        Source("qbft/sim/retold.py", bites={"MESSAGES_MAX": "later ones are not retold"}),
+        Source("server/qbft_server/chaos/checker.py", bites={"VIOLATIONS_KEPT_MAX": CUT}),
+        Source(
+            "server/qbft_server/chaos/load.py",
+            bites={
+                "UNARY_IN_FLIGHT_MAX": PACE,
+                "STREAM_IN_FLIGHT_MAX": PACE,
+                "RECENT_MAX": "the oldest goes",
+                "LIST_SPAN_MAX": PACE,
+                "STREAK_MAX": PACE,
+                "APPENDS_IN_FLIGHT_MAX": PACE,
+            },
+        ),
+        Source("server/qbft_server/chaos/relays.py", bites={"QUEUE_CHUNKS_MAX": "it is not read"}),
+        Source("server/qbft_server/local.py", bites={"PORT_ATTEMPTS_MAX": "the command fails"}),
+        Source(
+            "server/qbft_server/demo/load.py",
+            bites={"IN_FLIGHT_PER_CLIENT_MAX": PACE, "PROPOSE_SECONDS_MAX": "the demo fails"},
+        ),
+        Source(
+            "server/qbft_server/demo/rows.py",
+            bites={"ROWS_MAX": REFUSED, "INPUT_BYTES_MAX": REFUSED, "VALUE_BYTES_MAX": REFUSED},
+        ),
+        Source(
+            "server/qbft_server/demo/story.py", bites={"CATCH_UP_SECONDS_MAX": "the demo fails"}
+        ),
     ),
 }
 
@@ -121,16 +302,6 @@ SETTINGS = {
 }
 """Bounds that an operator may set, and as what below `limits` (docs/CONFIG.md)."""
 
-
-def _rejects(reason: str) -> str:
-    return f'`qbft_rejects_total{{reason="{reason}"}}`'
-
-
-PACE = "nothing: a pace"
-WEIGHT = "nothing: a weight"
-PAGES = "further pages"
-CACHE = "nothing: a cache"
-GRPC = "gRPC refuses, unseen by the node"
 
 UNCOUNTED = {
     # one frame
@@ -266,6 +437,7 @@ class Row:
     text: str
     where: str
     counted_as: str | None
+    said: str | None = None
 
     @property
     def bites(self) -> str:
@@ -274,6 +446,8 @@ class Row:
         Raises:
             LookupError: nobody has said.
         """
+        if self.said is not None:
+            return self.said
         if self.counted_as is not None:
             is_own = self.counted_as == self.name.lower()
             return "counted" if is_own else f"counted as `{self.counted_as}`"
@@ -294,17 +468,16 @@ def rows(source: Source) -> Iterator[Row]:
         defaults = vars(module)
     for name, text in _described(body):
         is_bound = name in defaults and (
-            (not source.names or name in source.names)
-            if source.class_
-            else name.endswith("_MAX") and not name.startswith("_")
+            (not source.names or name in source.names) if source.class_ else name.endswith("_MAX")
         )
         if is_bound and not hasattr(defaults[name], "__dataclass_fields__"):
             if not text:
                 raise LookupError(f"{name} in {source.path} has no docstring")
             label = f"{source.prefix}{name.lower()}"
             is_default = source.class_ != "RecorderSettings"
-            counted_as = label if label in COUNTED and is_default else None
-            yield Row(name, defaults[name], text, source.path, counted_as)
+            said = source.bites.get(name)
+            counted_as = label if label in COUNTED and is_default and said is None else None
+            yield Row(name, defaults[name], text, source.path, counted_as, said)
 
 
 def _defaults(class_: Any) -> dict[str, Any]:
@@ -312,9 +485,9 @@ def _defaults(class_: Any) -> dict[str, Any]:
     if hasattr(class_, "model_fields"):
         return {name: field.default for name, field in class_.model_fields.items()}
     values = {}
-    for field in fields(class_):
-        if isinstance(field.default, (int, float)) and not isinstance(field.default, bool):
-            values[field.name] = field.default
+    for each in fields(class_):
+        if isinstance(each.default, (int, float)) and not isinstance(each.default, bool):
+            values[each.name] = each.default
     return values
 
 
@@ -347,7 +520,7 @@ def _shown(row: Row) -> str:
             if number >= size and not number % (size // 4):
                 return f"{number / size:g} {unit}"
     if isinstance(number, int) and number > 1 << 30:
-        return f"2^{number.bit_length()}-1"
+        return f"2^{number.bit_length()}-1" if number & 1 else f"2^{number.bit_length() - 1}"
     return f"{number:,}"
 
 
@@ -367,19 +540,42 @@ def _line(group: list[Row]) -> str:
     return "| " + " | ".join(map("<br>".join, columns)) + " |"
 
 
+def check_modules() -> None:
+    """See that each module with such constants is in a table.
+
+    Raises:
+        LookupError: one is in none.
+    """
+    known = {source.path for sources in SOURCES.values() for source in sources if not source.class_}
+    for top in ("qbft", "server"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            where = path.relative_to(ROOT).as_posix()
+            body = ast.parse(path.read_text()).body
+            names = [name for name, _ in _described(body) if name.endswith("_MAX")]
+            if names and where not in known:
+                raise LookupError(f"{', '.join(names)} in {where}: no table has them")
+
+
 def tables() -> str:
     """All tables.
 
     Raises:
-        LookupError: of some bound it is not said what it is, or what happens when it bites.
+        LookupError: a constant is in no table, or of some bound it is not said what it is, or what
+            happens when it bites.
     """
+    check_modules()
     lines: list[str] = []
     used: set[str] = set()
     for title, sources in SOURCES.items():
         lines += ["", f"**{title}**", "", "| bound | default | what it bounds | when it bites |"]
         lines += ["|---|---|---|---|"]
         found = [row for source in sources for row in rows(source)]
-        used.update(word for row in found for word in (row.name, row.counted_as or ""))
+        used.update(
+            word for row in found if row.said is None for word in (row.name, row.counted_as or "")
+        )
+        said = {(source.path, name) for source in sources for name in source.bites}
+        if surplus := said - {(row.where, row.name) for row in found}:
+            raise LookupError(f"no bounds: {sorted(surplus)}")
         lines += [_line(list(group)) for _, group in groupby(found, lambda row: row.text)]
     surplus = {*UNCOUNTED, *map(str, COUNTED)} - used
     surplus |= {*SETTINGS.values()} - LimitSettings.model_fields.keys()

@@ -42,13 +42,24 @@ TLS_NAME = "qbft-node"
 """The DNS name that every node's certificate carries and every dialer asks for."""
 
 VALIDATORS_MAX = 256
+"""Validators of a cluster file, and of each epoch before it."""
+
 PREFIXES_MAX = 1_024
 PROPOSERS_PER_PREFIX_MAX = 1_024
+"""Prefixes of topics in a cluster file, and the keys of those who may propose below one."""
+
 CLUSTER_FILE_BYTES_MAX = 8 << 20
+"""A cluster file as it is."""
+
 EPOCH_MAX = 2**63 - 1
+"""The highest epoch."""
+
 OPERATORS_MAX = 64
+"""Keys that may end an epoch."""
+
 PREDECESSORS_MAX = 64
 SEAL_CHARACTERS_MAX = 2 << 20
+"""Epochs before this one of which the cluster file tells, and the seal of each in base64."""
 
 OPEN_NOTE = "  # open: anyone may propose, and a faulty node may choose the values"
 
@@ -58,7 +69,9 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _ADDRESS = re.compile(
     r"(?P<host>[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})"
 )
+
 _SHOWN_CHARACTERS_MAX = 80
+"""Of a key or value of a cluster file that is told in what is wrong with it."""
 
 
 def check_address(address: str) -> str:

@@ -30,6 +30,8 @@ TIMEOUT_SECONDS = 30.0
 HEDGE_MS = 500
 STALL_SECONDS = 10.0
 IN_FLIGHT_MAX = 256
+"""Proposals of one `propose_many` that wait for their decisions, where its caller says nothing."""
+
 STATUS_SECONDS = 5.0
 
 

@@ -30,7 +30,7 @@ RECENT_ANSWERS = 63
 ENOUGH_ANSWERS = 8
 USUAL_TIMES = 2.0
 PATIENCE_SECONDS_MAX = 5.0
-"""However late answers usually are, so much silence is enough."""
+"""Until another node is asked too: however late answers usually are, so much silence is enough."""
 
 
 class Patience:

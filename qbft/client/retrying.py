@@ -25,12 +25,14 @@ PUSHBACK = "grpc-retry-pushback-ms"
 FIRST_DIGEST = "qbft-first-digest"
 RETRY_SECONDS_FIRST = 0.05
 RETRY_SECONDS_MAX = 2.0
+"""Between two attempts, where no node says how long: at random up to a span that doubles."""
+
 PUSHBACK_MS_MIN = 50
 """A node that asks to be asked at once, again and again, is a liar's way to keep a client busy."""
 PUSHBACK_MS_MAX = 60_000
 """A node may ask for this much patience at most; another is asked meanwhile anyway."""
 MESSAGE_CHARACTERS_MAX = 500
-"""A node chooses these words."""
+"""Of why a node refuses: it chooses these words."""
 
 _TLS_FAILURES = {
     "CERTIFICATE_VERIFY_FAILED": (

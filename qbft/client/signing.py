@@ -11,6 +11,7 @@ from qbft.crypto.entries import WINDOW_HEIGHTS, Entry, sign_entry
 from qbft.crypto.keys import VoteKey
 
 TOPICS_KEPT_MAX = 1_024
+"""Ordered topics of which a client remembers for which heights it signs."""
 
 
 @dataclass(slots=True)

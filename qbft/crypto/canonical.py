@@ -12,6 +12,7 @@ from qbft.crypto.encoding import number, pack
 VOTE_TAG = b"qbft/vote"
 SIGNING_VERSION = 1
 PREFIXES_CACHED_MAX = 16_384
+"""Instances of which the beginning of what is signed is kept as bytes."""
 
 _NUMBER = Struct(">IQ")
 """A field of 8 bytes behind its length, as `pack` writes it; every vote of a frame is written so,

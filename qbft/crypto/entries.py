@@ -36,6 +36,7 @@ _BEGINNING = pack([BATCH_TAG])
 _LENGTH = Struct(">I")
 _NUMBER_BYTES = 8
 _VERIFIED_MAX = 4_096
+"""Entries whose signature was checked: one that loses its height comes again."""
 
 Key = tuple[bytes, bytes]
 """Author and request id: what makes an entry a repetition of another."""

@@ -13,6 +13,7 @@ from qbft.crypto.encoding import number, pack
 CLUSTER_TAG = b"qbft/cluster/v1"
 LEADER_TAG = b"qbft/leader/v1"
 LEADERS_CACHED_MAX = 16_384
+"""Instances of which it is kept who leads first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ SEAL_TOPIC = "qbft/seal"
 """The reserved topic: no prefix of a cluster file speaks of it; only operators propose there."""
 
 SEAL_TOPICS_MAX = 4_096
+"""Topics of which a seal names the first height; its default is for all others."""
+
 NEVER = HEIGHT_MAX + 1
 """As a first height: the topic stays where it is, whatever its heights."""
 

@@ -33,13 +33,15 @@ LANE_PIXELS = 96
 """From one node's line to the next."""
 
 _TOP = 118
-_MARGIN, _MARGIN_MAX = 50, 400
+_MARGIN = 50
+_MARGIN_MAX = 400
 """Least and most room at the sides; names to the left and decisions to the right ask for it."""
 
 _NAME_PIXELS = 8.5
 _LABEL_PIXELS = 5.6
 _HALF_KNOWN_PIXELS = 26
 TEXT_MAX = 60
+"""Characters of a value or reason in a diagram."""
 
 
 def space_time_svg(

@@ -14,7 +14,8 @@ FLIGHT_PIXELS = 90.0
 GAP_PIXELS_MAX = 140.0
 """The widest stretch in which nothing happens; a longer one is cut."""
 
-WIDTH_MIN, WIDTH_MAX = 640.0, 9_000.0
+WIDTH_MIN = 640.0
+WIDTH_MAX = 9_000.0
 """The narrowest and the widest that all of it may be."""
 
 TICK_PIXELS_MIN = 80.0

@@ -44,19 +44,20 @@ from qbft.wire.v1 import capture_pb2 as pb
 
 VERSION = 1
 CAPTURE_BYTES_MAX = 32 << 20
-"""A file as it is."""
+"""A capture as it is."""
 
 UNPACKED_BYTES_MAX = 32 << 20
-"""A file unpacked: gzip makes a thousand bytes of one."""
+"""A capture unpacked: gzip makes a thousand bytes of one."""
 
 RECORDS_MAX = 4_096
 ENTRIES_MAX = 1 << 18
-"""Of one record."""
+"""Records of a capture, and entries of each of them."""
 
 TIME_MS_MAX = 1 << 48
-"""Some nine thousand years."""
+"""A time in a capture: some nine thousand years."""
 
 TEXT_MAX = 200
+"""Characters of a digest or reason in a capture."""
 
 ENTRIES_PER_STEP = 64
 """Entries that are written at one go."""

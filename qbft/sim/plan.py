@@ -24,7 +24,8 @@ from qbft.timers import (
     restarting_exponential,
 )
 
-NODES_MAX, INSTANCES_MAX = 64, 1_000
+NODES_MAX = 64
+INSTANCES_MAX = 1_000
 TIME_MS_MAX = 3_600_000
 """What a scenario file may ask for: more would take for ever."""
 

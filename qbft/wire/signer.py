@@ -14,7 +14,8 @@ from qbft.wire.v1 import messages_pb2
 from qbft.wire.v1 import signer_pb2 as pb
 
 SIGNER_MESSAGE_BYTES_MAX = 256 * 1024
-"""More than the 256 votes of a batch without what they nest, and than any reply."""
+"""A request to a signer, and its reply: more than the 256 votes of a batch without what they nest,
+and than any reply."""
 
 _NO_SIGNATURE = bytes(64)
 

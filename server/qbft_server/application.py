@@ -42,6 +42,7 @@ TELL_SECONDS = 30.0
 """How long the program may take over one decision before it is told again."""
 
 RETRY_SECONDS_MAX = 5.0
+"""Between two attempts to tell the program of a decision: at random up to a span that doubles."""
 
 
 class RemoteApplication:

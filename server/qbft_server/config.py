@@ -50,8 +50,12 @@ _NOT_SETTINGS = ("QBFT_TEST_", "QBFT_CONFIG")
 _SECRET_KEYS = frozenset({"tokens"})
 SOCKET_SCHEME = "unix:"
 RETENTION_RULES_MAX = 1_024
+"""Rules of what is kept."""
+
 GRANTS_MAX = 1_024
 GRANT_PREFIXES_MAX = 256
+"""Clients that a node knows by a grant, and prefixes of topics in each list of one."""
+
 MESSAGE_OVERHEAD_BYTES = 256 * 1024
 """What a gRPC message may hold beside one value (DESIGN, section 4)."""
 

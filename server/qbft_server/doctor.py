@@ -36,13 +36,15 @@ from qbft_server.store.store import DECISIONS_FILE, JOURNAL_DIRECTORY
 
 SYNCS, SYNC_BYTES = 20, 4_096
 SYNC_MS_MAX = 20.0
-"""A slower disk has the journal commit in a thread (docs/adr/003): each turn then waits for it."""
+"""To sync a little. A slower disk has the journal commit in a thread (docs/adr/003): each turn then
+waits for it."""
 
 FREE_BYTES_MIN = 1 << 30
 CLOCK_SECONDS = 0.2
 CLOCK_DRIFT_MAX = 0.01
 CLOCK_OFFSET_MS_MAX = 1_000.0
-"""No vote depends on it; but logs, and diagrams of what several nodes recorded, go by the clock."""
+"""By which a clock may be wrong. No vote depends on it; but logs, and diagrams of what several
+nodes recorded, go by the clock."""
 
 REACH_SECONDS = 3.0
 

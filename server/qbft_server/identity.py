@@ -27,6 +27,8 @@ from qbft.errors import ClusterError
 from qbft.tls_pin import tls_key_sha256
 
 PRIVATE_FILE_BYTES_MAX = 64 * 1024
+"""A file with a key or token, as it is."""
+
 OPEN_TO_OTHERS = 0o077
 """The bits of a mode that let anyone but the owner at a file."""
 

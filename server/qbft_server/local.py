@@ -28,6 +28,8 @@ FIRST_PORT, LAST_PORT = 10_000, 30_000
 """Below the ports that the system gives to outgoing connections."""
 
 PORT_ATTEMPTS_MAX = 200
+"""Ranges of ports that are tried for a cluster on this machine."""
+
 CLAIM = PORTS_PER_NODE - 1
 """Of a node's ports the last, at which it never listens: bound, it says that the others are taken,
 also while the node is down."""

@@ -30,6 +30,8 @@ from qbft.wire import encode_decision
 MARGIN = 100
 MARGIN_GROWTH = 4
 ATTEMPTS_MAX = 6
+"""Seals that are proposed, each with later heights, before `qbft reconfigure` gives up."""
+
 ATTEMPT_SECONDS = 20.0
 
 

@@ -36,7 +36,7 @@ from qbft_server.chaos.history import (
 from qbft_server.chaos.log_checker import LogChecker
 
 VIOLATIONS_KEPT_MAX = 100
-"""The rest is only counted."""
+"""Violations of a chaos run that are described; all are counted."""
 
 Bound = Callable[[float, int], float]
 """From an instance's age when it could go on, and how many nodes are down, to seconds."""

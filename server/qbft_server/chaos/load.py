@@ -46,8 +46,14 @@ READ_SECONDS = 3.0
 PAUSE_SECONDS = 0.2
 UNARY_IN_FLIGHT_MAX = 16
 STREAM_IN_FLIGHT_MAX = 8
+"""Proposals of a chaos run that wait for their decisions: in calls, and on its stream."""
+
 RECENT_MAX = 2_000
+"""Decisions of which one is read again."""
+
 LIST_SPAN_MAX = 200
+"""Decisions that are listed at once."""
+
 STREAK_MAX = 400
 """Decisions that a watcher takes before it goes away and comes back with its place."""
 
@@ -59,6 +65,8 @@ SHARES = {UNARY: 0.45, STREAM: 0.3, CONFLICT: 0.15, LOG: 0.1}
 """Of the rate of proposals, and of what is appended."""
 
 APPENDS_IN_FLIGHT_MAX = 8
+"""Entries of a chaos run that wait for their position."""
+
 APPENDED_AGAIN = 0.2
 """So many appends are asked for once more, as by a client that did not get the answer."""
 

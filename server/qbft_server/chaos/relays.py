@@ -19,6 +19,8 @@ from qbft_server.chaos.plan import Link
 
 CHUNK_BYTES = 64 << 10
 QUEUE_CHUNKS_MAX = 256
+"""Chunks that are on their way one way over a link of a chaos run."""
+
 RETRANSMISSION_SECONDS = (0.2, 1.2)
 """What a lost packet costs a TCP stream: it waits until it is sent again."""
 

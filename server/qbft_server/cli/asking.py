@@ -61,10 +61,10 @@ QUIET_SECONDS = 3.0
 CANNOT_CONNECT = "cannot connect: "
 DO_THEY_RUN = "do they run (`qbft node NODE_FILE`), and is this their cluster file?"
 VALUE_BYTES_MAX = 64 << 20
-"""The most that any node can be configured for."""
+"""A value that is given to a command: the most that any node can be configured for."""
 
 WHY_CHARACTERS_MAX = 300
-"""Of what a node says of itself."""
+"""Of what a node says of itself, as it is shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 TOKEN_BYTES = 32
 CERTIFICATE_BYTES_MAX = 66 << 20
-"""A value of the most that any node can be configured for, and its certificate."""
+"""A file to verify: the largest value that a node can be configured for, and its certificate."""
 
 
 def init(

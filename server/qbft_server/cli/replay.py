@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qbft.replay.running import Step
 
 INSTANCES_NAMED_MAX = 8
+"""Instances that are named where one has to be chosen."""
 
 
 def replay(

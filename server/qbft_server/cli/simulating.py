@@ -36,6 +36,7 @@ SEEDS_PER_PIECE = 10
 TWINS_PER_PIECE = 500
 
 SCENARIO_BYTES_MAX = 1 << 20
+"""A scenario file as it is."""
 
 app = typer.Typer(
     name="simulate",

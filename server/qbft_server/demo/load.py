@@ -13,7 +13,10 @@ from qbft_server.demo.rows import Row
 
 CLIENTS = 4
 IN_FLIGHT_PER_CLIENT_MAX = 8
+"""Rows that each client of the demo proposes at once."""
+
 PROPOSE_SECONDS_MAX = 30.0
+"""For a row of the demo to be decided."""
 
 
 def in_flight_per_client(rows: int) -> int:

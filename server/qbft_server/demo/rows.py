@@ -19,6 +19,8 @@ ROWS_MIN = 24
 ROWS_MAX = 100_000
 INPUT_BYTES_MAX = 64 << 20
 VALUE_BYTES_MAX = 1 << 20
+"""Rows of an input file of the demo, its bytes, and those of one row."""
+
 SAMPLE = "rates.csv"
 
 

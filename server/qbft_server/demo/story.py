@@ -24,6 +24,8 @@ from qbft_server.local import LocalCluster
 NODES = 4
 VICTIM = 2
 CATCH_UP_SECONDS_MAX = 30.0
+"""For the demo's node that was away to catch up."""
+
 POLL_SECONDS = 0.05
 CERTIFICATES = "certificates"
 

@@ -17,7 +17,8 @@ from qbft_server.peers.events import PeerRecorder
 from qbft_server.peers.limits import PeerLimits
 from qbft_server.peers.stream import METHOD, SERVICE, Call, is_message
 
-_WHY_CHARACTERS_MAX = 200  # a peer chooses these words
+_WHY_CHARACTERS_MAX = 200
+"""Of the status with which a peer ends a stream: it chooses these words."""
 
 
 class LinkDown(Exception):  # noqa: N818 - what happened, not what went wrong

@@ -32,7 +32,8 @@ from qbft_server.signer.memory import SignerMemory
 log = structlog.get_logger()
 
 CONNECTIONS_MAX = 8
-"""A node has one; the others are of its next life, and of whoever tries something out."""
+"""Connections to a signer. A node has one; the others are of its next life, and of whoever
+tries something out."""
 
 COMPLAINT_SECONDS = 10.0
 """Refusals that come sooner after one that was logged are only counted."""

@@ -21,7 +21,7 @@ from qbft.wire.signer import (
 )
 
 SIGN_SECONDS_MAX = 2.0
-"""For an answer, a signer that is just starting again included; the node does nothing meanwhile."""
+"""For an answer of the signer, which may be just starting; the node does nothing meanwhile."""
 
 _RETRY_SECONDS = 0.05
 

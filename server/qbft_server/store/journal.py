@@ -31,7 +31,10 @@ from qbft_server.store.threads import in_thread
 STORE_ID_BYTES = 16
 _COMMIT = 1
 _CHECKPOINT = 2  # records written once more, so that older segments can go; no new votes
+
 _CHECKPOINT_RECORDS_MAX = 256
+"""Records that are written once more in one commit."""
+
 _LOCK = "lock"
 
 

@@ -28,8 +28,10 @@ from typing import NoReturn, Protocol
 
 from qbft.errors import JournalError
 
-FORMAT_VERSION = 1
 RECORD_BYTES_MAX = 1 << 30
+"""One commit in the journal."""
+
+FORMAT_VERSION = 1
 MAGIC = b"QBFTVOTE"
 _MARKER_BYTES = 8
 _CHECKSUM_BYTES = 16
