@@ -100,7 +100,10 @@ class SegmentHeader:
         body = data[: _HEADER.size]
         if _checksum(body) != data[_HEADER.size : HEADER_BYTES]:
             _lost(path, "its header is damaged")
-        return cls(*_HEADER.unpack(body)[2:])
+        header = cls(*_HEADER.unpack(body)[2:])
+        if header.floor > header.number:  # or the segment itself would go as one below the floor
+            _lost(path, "its header is damaged")
+        return header
 
 
 class LogReader(Protocol):

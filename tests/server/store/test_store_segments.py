@@ -7,6 +7,7 @@ import re
 import stat
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,19 @@ def test_flip_in_the_header_is_a_lost_disk(tmp_path: Path, log: SegmentLog) -> N
     os.truncate(path, HEADER_BYTES - 1)
     with pytest.raises(JournalError, match="lost votes"):
         reopen(tmp_path)
+
+
+def test_a_floor_above_the_newest_segment_deletes_nothing(tmp_path: Path, log: SegmentLog) -> None:
+    """HARDENING W7: a journal that says that none of it is needed is refused, and stays."""
+    write(log, b"first")
+    log.close()
+    path = newest_segment(tmp_path)
+    data = path.read_bytes()
+    wrong = replace(log.header, floor=log.header.number + 1).encode() + data[HEADER_BYTES:]
+    path.write_bytes(wrong)
+    with pytest.raises(JournalError, match="lost votes"):
+        reopen(tmp_path)
+    assert path.read_bytes() == wrong
 
 
 def test_tail_of_an_older_segment_cannot_be_torn(tmp_path: Path, log: SegmentLog) -> None:
