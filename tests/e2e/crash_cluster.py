@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from qbft.core import InstanceId, Message, MessageType
 from qbft.crypto.roster import service_leader
 from qbft.records import VoteRecord
 from qbft.wire.v1 import decision_pb2 as pb
+from qbft_server.config import NodeConfig
+from qbft_server.initialise import replace_store
 from qbft_server.local import LocalCluster
 
 TOPIC = "crash"
@@ -89,6 +92,25 @@ def votes(audited: list[Message], height: int, kind: MessageType) -> list[Messag
 def data_of(cluster: LocalCluster, node: int) -> Path:
     """The directory of a node's votes and decisions."""
     return cluster.directory / f"node-{node}" / "data"
+
+
+def replace(cluster: LocalCluster, node: int) -> None:
+    """As an operator does: `qbft init --replace`."""
+    replace_store(NodeConfig.load(cluster.directory / f"node-{node}" / "node.toml"))
+
+
+async def is_voting(cluster: LocalCluster, node: int) -> bool:
+    """Whether a node says that it votes."""
+    async with stub_of(cluster, node) as stub:
+        ask = partial(stub.GetStatus, pb.GetStatusRequest(), wait_for_ready=True)
+        return (await ask(timeout=SECONDS)).voting
+
+
+async def votes_again(cluster: LocalCluster, node: int) -> None:
+    """Wait until it does."""
+    async with asyncio.timeout(SECONDS):
+        while not await is_voting(cluster, node):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
 
 
 def votes_so_far(cluster: LocalCluster, node: int) -> list[Message]:

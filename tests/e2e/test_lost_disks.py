@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -23,6 +22,9 @@ from e2e.crash_cluster import (
     has_decided,
     has_open,
     heights_led_by,
+    is_voting,
+    replace,
+    votes_again,
     votes_so_far,
 )
 from e2e.service_clients import proposal, stub_of
@@ -33,8 +35,6 @@ from qbft.core import InstanceId
 from qbft.diagnosis import Cause
 from qbft.replica.lost_votes import BEYOND_HELP, VOTES_AGAIN, WITHOUT_VOTES
 from qbft.wire.v1 import decision_pb2 as pb
-from qbft_server.config import NodeConfig
-from qbft_server.initialise import replace_store
 from qbft_server.local import LocalCluster
 from qbft_server.store.upkeep import abandon_instances
 
@@ -64,30 +64,11 @@ async def has_voted_on(cluster: LocalCluster, node: int, first: int) -> int:
     raise AssertionError
 
 
-async def is_voting(cluster: LocalCluster, node: int) -> bool:
-    """Whether a node says that it votes."""
-    async with stub_of(cluster, node) as stub:
-        ask = partial(stub.GetStatus, pb.GetStatusRequest(), wait_for_ready=True)
-        return (await ask(timeout=SECONDS)).voting
-
-
-async def votes_again(cluster: LocalCluster, node: int) -> None:
-    """Wait until it does."""
-    async with asyncio.timeout(SECONDS):
-        while not await is_voting(cluster, node):  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.05)
-
-
 async def has_said(cluster: LocalCluster, node: int, what: str) -> None:
     """Wait until a node's log has this line."""
     async with asyncio.timeout(SECONDS):
         while what not in cluster.log(node).read_text():  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
-
-
-def replace(cluster: LocalCluster, node: int) -> None:
-    """As an operator does: `qbft init --replace`."""
-    replace_store(NodeConfig.load(cluster.directory / f"node-{node}" / "node.toml"))
 
 
 async def test_a_lost_disk_is_replaced_and_its_node_comes_back(tmp_path: Path) -> None:

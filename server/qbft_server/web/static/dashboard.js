@@ -89,17 +89,24 @@ function named(nodes) {
   return numbers.length ? `nodes ${numbers.join(", ")} and ${last}` : `node ${last}`;
 }
 
+// Who never votes in something undecided, by its own word.
+const keepingOut = (state) => state.cluster.filter((node) => node.kept_out);
+
 function showVerdict(state) {
   const answering = state.cluster.filter((node) => node.answers);
   const down = state.cluster.filter((node) => !node.answers && !node.linked && !node.self);
   const verdict = byId("verdict");
+  const but = [];
+  if (down.length) but.push(`without ${named(down)}`);
+  const out = keepingOut(state);
+  if (out.length) but.push(`though ${named(out)} ${out.length > 1 ? "keep" : "keeps"} out of undecided instances`);
   const { voting, why_not_voting: why, quorum_reachable: reachable } = state.node;
   if (!voting) verdict.textContent = `This node does not vote: ${why}.`;
   else if (!reachable)
     verdict.textContent = `No quorum: nothing can be decided${down.length ? ` without ${named(down)}` : ""}.`;
-  else if (down.length) verdict.textContent = `Deciding, without ${named(down)}.`;
+  else if (but.length) verdict.textContent = `Deciding, ${but.join(", and ")}.`;
   else verdict.textContent = "All is well: every node is there.";
-  verdict.className = !voting || !reachable ? "bad" : down.length ? "warn" : "good";
+  verdict.className = !voting || !reachable ? "bad" : but.length ? "warn" : "good";
   byId("name").textContent = `${state.node.name} · ${state.node.version}`;
   byId("quorum").textContent = `${state.node.quorum} of ${state.node.nodes}`;
   const numbers = {
@@ -132,9 +139,10 @@ function rate(decisions) {
 }
 
 function showCluster(state) {
-  fill(
+  byId("keeps-out").hidden = !keepingOut(state).length;
+  fillUsed(
     "cluster",
-    ["node", "link", "votes", "quorum", "open", "decided", "version", "clock"],
+    ["node", "link", "votes", "quorum", "open", "keeps out of", "decided", "version", "clock"],
     state.cluster.map((node) => {
       const link = node.self ? "this one" : node.linked ? ["up", "good"] : ["down", "bad"];
       const name = `${node.node}`;
@@ -144,13 +152,13 @@ function showCluster(state) {
         link,
         node.voting ? ["yes", "good"] : ["no", "bad"],
         node.quorum_reachable ? ["yes", "good"] : ["no", "bad"],
-        node.open_instances,
-        node.decisions,
+        `${node.open_instances}`,
+        node.kept_out ? [`${node.kept_out}`, "warn"] : "",
+        `${node.decisions}`,
         node.version,
         clock(node),
       ];
     }),
-    "",
   );
   // Whom nobody reaches is away, and tells nobody anything, as far as can be seen from here.
   const isReached = (node) =>
