@@ -195,5 +195,5 @@ def running_project(image: str, directory: Path) -> Iterator[ComposeProject]:
         project.up()
         yield project
     finally:
-        project.compose("down", "--volumes", "--timeout", "5")
+        project.compose("--profile", "*", "down", "--volumes", "--timeout", "5")
         assert not project.left_behind()
