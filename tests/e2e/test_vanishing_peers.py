@@ -23,7 +23,13 @@ from qbft_server.peers.stream import METHOD, SERVICE
 
 pytestmark = pytest.mark.e2e
 
-CONNECTIONS = 1_000
+FIRST, CONNECTIONS = 500, 1_000
+CONNECTION_KIB_MAX = 1.25
+"""What a connection may leave behind; gRPC leaves 0.7 to 0.9 (docs/adr/001-dependencies.md)."""
+
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
+"""The C library takes memory for threads that came at the same moment: no leak, but noise."""
+
 SPARE = 4
 """Files, tasks and threads more or less, by chance."""
 SECONDS = 120.0
@@ -102,15 +108,21 @@ async def settled(cluster: LocalCluster, files_max: int) -> Footprint:
 
 
 async def test_a_peer_that_vanishes_a_thousand_times_leaves_nothing(tmp_path: Path) -> None:
-    """Issue 4: memory, tasks and files are flat (leaks are known in grpc.aio)."""
-    async with LocalCluster.create(tmp_path / "cluster", 4) as cluster:
+    """Issue 4: tasks, threads and files are flat, and memory but for what gRPC itself leaks.
+
+    A leak beside that, of 1 KB for each as in grpc/grpc#43360, would be seen; before it is measured
+    the node has served as many as fill its caches.
+    """
+    async with LocalCluster.create(tmp_path / "cluster", 4, environment=ONE_ARENA) as cluster:
         await cluster.start(0, 1, 2)
         await cluster.wait_until_ready()
         begun = await asyncio.to_thread(footprint, cluster)
-        await vanish(cluster, CONNECTIONS // 4)
+        await vanish(cluster, FIRST)
         before = await settled(cluster, begun.files + SPARE)
-        await vanish(cluster, CONNECTIONS - CONNECTIONS // 4)
+        await vanish(cluster, CONNECTIONS)
         after = await settled(cluster, begun.files + SPARE)
         assert after.tasks <= before.tasks + SPARE, (before, after)
         assert after.threads <= before.threads + SPARE, (before, after)
-        assert after.memory <= before.memory + 8, (before, after)
+        grown = (after.memory - before.memory) * 1024 / CONNECTIONS
+        print(f"{grown:.2f} KiB of memory for each of {CONNECTIONS} connections")
+        assert grown <= CONNECTION_KIB_MAX, (before, after)
