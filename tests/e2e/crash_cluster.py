@@ -55,18 +55,7 @@ async def cluster_with_faults(
 
 async def decided_everywhere(cluster: LocalCluster, height: int) -> set[bytes]:
     """Wait until each node alone has decided; give the values."""
-    values = set()
-    for node in range(4):
-        async with stub_of(cluster, node) as stub, asyncio.timeout(SECONDS):
-            while True:
-                reply = await stub.GetDecision(
-                    question(TOPIC, height), timeout=SECONDS, wait_for_ready=True
-                )
-                if reply.state == pb.DECISION_STATE_DECIDED:
-                    break
-                await asyncio.sleep(0.05)
-            values.add(reply.decision.value)
-    return values
+    return {await decides(cluster, node, height) for node in range(4)}
 
 
 async def stop_and_audit(cluster: LocalCluster) -> dict[int, list[Message]]:
@@ -145,6 +134,14 @@ async def has_decided(
     return reply.decision.value if reply.state == pb.DECISION_STATE_DECIDED else None
 
 
+async def decides(cluster: LocalCluster, node: int, height: int) -> bytes:
+    """Wait until one node alone has decided; give the value."""
+    async with asyncio.timeout(SECONDS):
+        while (value := await has_decided(cluster, node, height)) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return value
+
+
 async def has_open(cluster: LocalCluster, node: int, height: int) -> None:
     """Wait until one node, just started, works on an instance."""
     async with stub_of(cluster, node) as stub, asyncio.timeout(SECONDS):
@@ -161,7 +158,9 @@ async def reaches(cluster: LocalCluster, node: int, peer: int) -> None:
     """Wait until a node's link to a peer, just started, is up."""
     async with stub_of(cluster, node) as stub, asyncio.timeout(SECONDS):
         while True:
-            status = await stub.GetStatus(pb.GetStatusRequest(), timeout=SECONDS)
+            status = await stub.GetStatus(
+                pb.GetStatusRequest(), timeout=SECONDS, wait_for_ready=True
+            )
             if any(told.validator == peer and told.connected for told in status.peers):
                 return
             await asyncio.sleep(0.02)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from itertools import count, cycle, islice
 from pathlib import Path
 from random import Random
@@ -20,6 +21,7 @@ from e2e.crash_cluster import (
     all_have_voted,
     cluster_with_faults,
     decided_everywhere,
+    decides,
     has_decided,
     has_open,
     heights_led_by,
@@ -119,17 +121,28 @@ async def test_a_restarted_node_joins_its_peers_at_their_round(tmp_path: Path) -
 
 
 async def test_a_restarted_node_pulls_the_decision_before_its_first_timeout(tmp_path: Path) -> None:
-    """SCENARIOS K19: it was killed with its PREPARE on disk; meanwhile the others have decided."""
+    """SCENARIOS K19: it was killed with its PREPARE on disk; meanwhile the others have decided.
+
+    That it votes at all is sure because node 2 is away until then, so that it is needed.
+    """
     patient = {"QBFT_TIMER__FIRST_ROUND_MS": "60000"}
-    async with cluster_with_faults(tmp_path, {3: kill_at("after_fsync", "PREPARE")}) as cluster:
+    async with cluster_with_faults(tmp_path, {}, patient) as cluster:
         height = next(heights_led_by(cluster, 0))
         async with Client(cluster.cluster) as client:
-            assert (await client.propose(TOPIC, height, b"v", timeout=SECONDS)).value == b"v"
-        async with asyncio.timeout(SECONDS):
-            await cluster.wait(3)
-        await cluster.start(3, environment=patient)
+            await all_have_voted(cluster, client)
+            await cluster.kill(3)
+            await cluster.start(3, environment=kill_at("after_fsync", "PREPARE"))
+            await cluster.wait_until_ready(3)
+            await cluster.kill(2)
+            deciding = asyncio.create_task(client.propose(TOPIC, height, b"v", timeout=SECONDS))
+            async with asyncio.timeout(SECONDS):
+                await cluster.wait(3)
+            await cluster.start(2)
+            assert (await deciding).value == b"v"
+        await cluster.start(3)
         async with asyncio.timeout(55):
-            assert await decided_everywhere(cluster, height) == {b"v"}
+            assert await decides(cluster, 3, height) == b"v"
+        assert await decided_everywhere(cluster, height) == {b"v"}
         audited = await stop_and_audit(cluster)
     assert votes(audited[3], height, MessageType.PREPARE)
     assert not votes(audited[3], height, MessageType.ROUND_CHANGE)
@@ -143,21 +156,17 @@ async def test_a_node_that_restarts_for_ever_is_served_for_ever(tmp_path: Path) 
             await client.propose(TOPIC, height, b"%d" % height, timeout=SECONDS)
             await cluster.start(3)
             await cluster.wait_until_ready(3)
-            async with asyncio.timeout(SECONDS):
-                while await has_decided(cluster, 3, height) is None:  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
-        for height in range(17):
-            assert await has_decided(cluster, 3, height) == b"%d" % height
+            assert await decides(cluster, 3, height) == b"%d" % height
         await stop_and_audit(cluster)
 
 
-async def test_ten_thousand_open_votes_are_served_within_three_seconds(tmp_path: Path) -> None:
-    """Issue 4: from the start of the process to its first answer, with every instance resumed.
+async def test_ten_thousand_open_votes_take_three_seconds_of_a_processor(tmp_path: Path) -> None:
+    """Issue 4: at most that from the start of the process to its first answer, all resumed.
 
-    Told by the processor time that it took, of which a machine that does nothing else has as much
-    as there is time (1.1 s on two cores, of which the program's own start is 0.7 s). A second of it
-    does less where others share the cores: the start of a node that resumes nothing, at the same
-    moment, says how much.
+    Not of the clock: what that says depends on what else the machine does. A machine that does
+    nothing else gives a second of its processor in a second; both are told, for `pytest -s`, and
+    docs/RELIABILITY.md has them. A second of a processor does less where others share it: the start
+    of a node that resumes nothing, at the same moment, says how much.
     """
     async with LocalCluster.create(tmp_path / "cluster", environment=FAST) as cluster:
         leader = service_leader(cluster.cluster.roster)
@@ -165,9 +174,12 @@ async def test_ten_thousand_open_votes_are_served_within_three_seconds(tmp_path:
         heights = list(islice(not_led, 5_000))
         written = await write_open_votes(cluster.directory, cluster.cluster, 0, TOPIC, heights)
         assert written == 10_000
+        begun = time.monotonic()
         await cluster.start(0, 1)
-        await asyncio.gather(_answers(cluster, 0), _answers(cluster, 1))
+        clock, _ = await asyncio.gather(_answers(cluster, 0), _answers(cluster, 1))
         seconds, empty = (_processor_seconds(cluster.pid(node)) for node in (0, 1))
+        print(f"served after {clock - begun:.2f} s, {seconds:.2f} s of a processor", end="; ")
+        print(f"{empty:.2f} s of it by a node that resumes nothing, beside it")
         async with stub_of(cluster, 0) as stub:
             status = await stub.GetStatus(pb.GetStatusRequest(), timeout=SECONDS)
         assert status.open_instances == 5_000
@@ -180,8 +192,11 @@ def _processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def _answers(cluster: LocalCluster, node: int) -> None:
-    """Wait until a node answers reads, trying often: a channel waits longer and longer."""
+async def _answers(cluster: LocalCluster, node: int) -> float:
+    """Wait until a node answers reads, trying often: a channel waits longer and longer.
+
+    Gives when it did, by the clock.
+    """
     async with asyncio.timeout(SECONDS):
         while True:
             try:
@@ -189,7 +204,7 @@ async def _answers(cluster: LocalCluster, node: int) -> None:
             except aio.AioRpcError:
                 await asyncio.sleep(0.02)
             else:
-                return
+                return time.monotonic()
 
 
 async def test_all_killed_again_and_again_lose_no_acknowledged_decision(tmp_path: Path) -> None:
