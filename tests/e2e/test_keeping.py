@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
 import grpc
 import pytest
+from attacks.liar import Liar
 from e2e.crash_cluster import (
     FAST,
     SECONDS,
@@ -18,7 +21,9 @@ from e2e.crash_cluster import (
     cluster_with_faults,
     data_of,
     decided_everywhere,
+    decides,
     has_decided,
+    reaches,
     stop_and_audit,
     votes_so_far,
 )
@@ -27,13 +32,18 @@ from e2e.service_clients import proposal, question, stub_of
 from grpc import aio
 
 from qbft.client import BelowMark, Client
+from qbft.core import InstanceId, Message, MessageType
+from qbft.crypto.proposal import Proposal
 from qbft.records import StandingRecord
+from qbft.transport import Frame
+from qbft.wire import encode_frame
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.local import LocalCluster
 
 pytestmark = pytest.mark.e2e
 
-VICTIM = 1
+VICTIM, PEER = 1, 3
+GONE, KEPT = 0, 9
 KEEP_THREE = {"QBFT_RETENTION": f'[{{"prefix": "{TOPIC}", "keep_decisions": 3}}]'}
 
 
@@ -56,7 +66,7 @@ async def until_mark(cluster: LocalCluster, node: int, height: int) -> None:
 
 
 async def test_below_the_mark_a_node_says_where_it_is(tmp_path: Path) -> None:
-    """SCENARIOS K28: reads, proposals and watches, before and after a restart; nothing runs again.
+    """SCENARIOS K28: a read below it, and after a restart a proposal and a watch, are told the mark.
 
     What is above the mark is decided and read as ever.
     """
@@ -97,6 +107,64 @@ async def test_below_the_mark_a_node_says_where_it_is(tmp_path: Path) -> None:
         await stop_and_audit(cluster)
 
 
+async def test_old_messages_of_what_is_compacted_are_replayed_in_vain(tmp_path: Path) -> None:
+    """SCENARIOS K28: nothing runs again, also after a restart; a certificate, or the mark.
+
+    A peer says again, with the values, all that anybody has said of two instances: the decision of
+    one is kept, that of the other is not. Asked for both, the node gives the certificate of the one
+    and says from which height on it keeps the topic.
+    """
+    async with cluster_with_faults(tmp_path, {}, KEEP_THREE) as cluster:
+        async with Client(cluster.cluster) as client:
+            await _propose(client, range(10))
+        for node in range(4):
+            await until_mark(cluster, node, 7)
+        old = [vote for node in range(4) for vote in votes_so_far(cluster, node)]
+        await cluster.kill(PEER)
+        async with Liar(cluster.directory / f"node-{PEER}") as liar:
+            for restarts in (False, True):
+                if restarts:
+                    await cluster.kill(VICTIM)
+                    await cluster.start(VICTIM)
+                await reaches(cluster, VICTIM, PEER)
+                before = votes_so_far(cluster, VICTIM)
+                assert await replay(liar, old, GONE, KEPT) == ([KEPT], [7])
+                assert votes_so_far(cluster, VICTIM) == before
+                async with stub_of(cluster, VICTIM) as stub:
+                    status = await stub.GetStatus(
+                        pb.GetStatusRequest(), timeout=SECONDS, wait_for_ready=True
+                    )
+                assert status.open_instances == 0
+                await until_mark(cluster, VICTIM, 7)
+
+
+async def replay(liar: Liar, votes: list[Message], *heights: int) -> tuple[list[int], list[int]]:
+    """Say it all again, and ask what was decided; gives whose certificates come, and the marks."""
+    instances = tuple(InstanceId(TOPIC, height) for height in heights)
+    again = tuple(vote for vote in votes if vote.instance in instances)
+    assert {(vote.instance, vote.type) for vote in again} == {
+        (instance, kind)
+        for instance in instances
+        for kind in (MessageType.PRE_PREPARE, MessageType.PREPARE, MessageType.COMMIT)
+    }
+    values = tuple(Proposal(instance, b"%d" % instance.height) for instance in instances)
+    for frame in (
+        Frame(
+            relayed=tuple(vote for vote in again if vote.type is not MessageType.COMMIT),
+            proposals=values,
+        ),
+        Frame(relayed=again),
+        Frame(wanted_decisions=instances),
+    ):
+        await liar.links.push(VICTIM, encode_frame(frame))
+    async with asyncio.timeout(SECONDS):
+        while True:
+            for peer, frame in (await liar.receive()).frames:
+                if peer == VICTIM and frame.certificates:
+                    given = [each.instance.height for each in frame.certificates]
+                    return given, [mark.height for mark in frame.marks]
+
+
 async def test_a_backup_of_one_node_restores_another(tmp_path: Path) -> None:
     """Issue 4: taken while clients propose; a lost disk comes back from it, without votes (W7).
 
@@ -106,9 +174,8 @@ async def test_a_backup_of_one_node_restores_another(tmp_path: Path) -> None:
     file = tmp_path / "decisions.sqlite3"
     async with cluster_with_faults(tmp_path, {}) as cluster:
         async with Client(cluster.cluster) as client:
-            for height in range(20):
-                await client.propose(TOPIC, height, b"%d" % height, timeout=SECONDS)
-            await asyncio.sleep(0.5)  # the decisions of the last moment are not in a backup
+            await _propose(client, range(20))
+            await in_the_table(cluster, 0, 20)
             proposing = asyncio.create_task(_propose(client, range(20, 40)))
             code, said = await qbft("backup", cluster.directory / "node-0" / "node.toml", file)
             assert code == 0, said
@@ -130,6 +197,17 @@ async def test_a_backup_of_one_node_restores_another(tmp_path: Path) -> None:
         await cluster.wait_until_ready()
         assert await decided_everywhere(cluster, 39) == {b"39"}
         await stop_and_audit(cluster)
+
+
+async def in_the_table(cluster: LocalCluster, node: int, count: int) -> None:
+    """Wait until so many decisions are in a node's table: a backup has no others."""
+    table = f"file:{data_of(cluster, node) / 'decisions.sqlite3'}?mode=ro"
+    async with asyncio.timeout(SECONDS):
+        while True:
+            with closing(sqlite3.connect(table, uri=True)) as connection:
+                if connection.execute("SELECT count(*) FROM decisions").fetchone()[0] >= count:
+                    return
+            await asyncio.sleep(0.05)
 
 
 async def _propose(client: Client, heights: range) -> None:
@@ -154,7 +232,7 @@ async def test_what_the_others_have_let_go_is_over_for_all(tmp_path: Path) -> No
                 await stub.Propose(proposal(TOPIC, 5, b"late"), timeout=SECONDS)
         assert refused.value.code() is grpc.StatusCode.OUT_OF_RANGE
         assert "from height 107 on" in str(refused.value.details())
-        assert await has_decided(cluster, VICTIM, 100) == b"100"
+        assert await decides(cluster, VICTIM, 100) == b"100"
         await cluster.kill(VICTIM)
         shutil.rmtree(data_of(cluster, VICTIM))
         code, said = await qbft("init", "--replace", cluster.directory / f"node-{VICTIM}/node.toml")

@@ -166,7 +166,7 @@ def test_the_longest_prefix_rules() -> None:
 
 
 async def test_the_highest_so_many_are_kept(directory: Path) -> None:
-    """SCENARIOS K28: below the mark nothing answers, neither before nor after a restart."""
+    """SCENARIOS K28: what is below the mark is gone, and said to be, after a restart too."""
     async with keeping(directory, TEN) as store:
         await store.commit([decided(height) for height in range(0, 60, 2)])
         await until_mark(store, 40)
@@ -184,6 +184,8 @@ async def test_the_highest_so_many_are_kept(directory: Path) -> None:
         assert store.deleted_position == 20
     async with keeping(directory) as store:
         assert store.low_water_mark(TOPIC) == 40
+        assert store.get(instance(38)) is None
+        assert store.is_below_mark(instance(38))
         assert store.list_topic(TOPIC, 0, 99) == kept
         assert (store.end, store.deleted_position) == (30, 20)
         await store.commit([decided(60)])
