@@ -150,7 +150,7 @@ async def test_all_killed_after_commits_decide_only_that_value(
                 client.propose(TOPIC, height, b"committed", timeout=SECONDS)
             )
             async with asyncio.timeout(SECONDS):
-                for node in list(faults)[: commits_min - 1]:
+                for node in (0, 1):
                     await cluster.wait(node)
             for node in cluster.running:
                 await cluster.kill(node)

@@ -319,7 +319,7 @@ async def test_the_dashboard_tells_what_is_wrong(tmp_path: Path) -> None:
         await cluster.kill(2)
         for height in (9, 10):
             with pytest.raises(aio.AioRpcError):
-                await node.Propose(proposal("prices/btc", height, b"x"), timeout=0.5)
+                await node.Propose(proposal("prices/btc", height, b"x"), timeout=2.0)
         state = await overview_when(
             address, lambda state: not state["node"]["quorum_reachable"], "no quorum"
         )

@@ -178,7 +178,8 @@ async def test_disks_that_are_lost_one_after_the_other_leave_an_instance_undecid
         stuck = InstanceId(TOPIC, height)
         await cluster.kill(1)
         async with stub_of(cluster, 0) as stub:
-            waiting = asyncio.ensure_future(stub.Propose(proposal(TOPIC, height, b"v"), timeout=60))
+            proposing = stub.Propose(proposal(TOPIC, height, b"v"), timeout=SECONDS)
+            waiting = asyncio.ensure_future(proposing)
             await has_open(cluster, 2, height)
             for node, alike in ((1, [0, 1, 0, 0]), (2, [0, 1, 1, 0])):
                 if node == 2:
