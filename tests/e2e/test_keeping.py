@@ -66,7 +66,7 @@ async def until_mark(cluster: LocalCluster, node: int, height: int) -> None:
 
 
 async def test_below_the_mark_a_node_says_where_it_is(tmp_path: Path) -> None:
-    """SCENARIOS K28: a read below it, and after a restart a proposal and a watch, are told the mark.
+    """SCENARIOS K28: reads below it, and after a restart proposals and watches, are told the mark.
 
     What is above the mark is decided and read as ever.
     """
