@@ -22,6 +22,7 @@ class Attack:
 
     `leaves`: it leaves instances open, so that what is played after it needs a fresh cluster.
     `speaks`: nodes take frames in from it, as from a member that says something.
+    `prepares`: it says when it is under way.
     """
 
     family: Family
@@ -31,6 +32,7 @@ class Attack:
     listens: bool = True
     leaves: bool = False
     speaks: bool = True
+    prepares: bool = False
 
 
 def _behaving(
@@ -39,8 +41,10 @@ def _behaving(
     return Attack("votes", shows, behave(kind), rows, listens=False, leaves=leaves, speaks=speaks)
 
 
-def _stranger(shows: str, run: Callable[[Liar], Awaitable[None]]) -> Attack:
-    return Attack("strangers", shows, run, "F16", speaks=False)
+def _stranger(
+    shows: str, run: Callable[[Liar], Awaitable[None]], *, prepares: bool = False
+) -> Attack:
+    return Attack("strangers", shows, run, "F16", speaks=False, prepares=prepares)
 
 
 ATTACKS: dict[str, Attack] = {
@@ -116,9 +120,15 @@ ATTACKS: dict[str, Attack] = {
     "connection storm": _stranger("connect and go", strangers.connection_storm),
     "cheap calls": _stranger("asks for the status, and again", strangers.cheap_calls),
     "unread replies": _stranger("large reads, never read", strangers.unread_replies),
-    "calls without a request": _stranger("begun, and no more", strangers.calls_without_a_request),
-    "unfinished requests": _stranger("all but the last byte", strangers.all_but_the_last_byte),
-    "unread streams": _stranger("proposals, replies never read", strangers.unread_streams),
+    "calls without a request": _stranger(
+        "begun, and no more", strangers.calls_without_a_request, prepares=True
+    ),
+    "unfinished requests": _stranger(
+        "all but the last byte", strangers.all_but_the_last_byte, prepares=True
+    ),
+    "unread streams": _stranger(
+        "proposals, replies never read", strangers.unread_streams, prepares=True
+    ),
     "no requests": _stranger("bytes that are no message", strangers.no_requests),
 }
 """By name."""

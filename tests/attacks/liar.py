@@ -42,7 +42,7 @@ from qbft_server.peers.stream import METHOD, SERVICE, Call
 from qbft_server.peers.tls import channel_credentials, channel_options
 
 BEGUN = "attacking"
-"""What the program says once its links have been dialled."""
+"""What the program says once its links have been dialled, and what it prepares is there."""
 
 MESSAGE_BYTES_MAX = 64 << 20
 """A liar's own links let it send far more than its peers take."""
@@ -97,6 +97,8 @@ class Liar:
         """How its replicas' frames become bytes."""
         self.memory = Behaviour(self.hands)
         """Of what it has heard, for attacks that need to say it again."""
+        self.is_under_way = asyncio.Event()
+        """Set by an attack that prepares something, once that is there."""
         self.limits = PeerLimits(message_bytes_max=MESSAGE_BYTES_MAX)
         self.links = LiarLinks(
             self.cluster,
@@ -201,10 +203,12 @@ async def _attack(directory: Path, name: str, seed: int) -> None:
 
     attack = ATTACKS[name]
     async with Liar(directory, seed) as liar, asyncio.TaskGroup() as tasks:
-        print(BEGUN, flush=True)
         if attack.listens:
             tasks.create_task(liar.listen())
         tasks.create_task(attack.run(liar))
+        if attack.prepares:
+            await liar.is_under_way.wait()
+        print(BEGUN, flush=True)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 
 from attacks.liar import Liar
 from grpc import aio
@@ -25,11 +25,14 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
 INITIAL_WINDOW_SIZE = 4
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
+ACKNOWLEDGED = 1 << 8
 FRAME_BYTES = 16_384
 REQUEST_BYTES = 1_300_000
-HELD_CALLS = 2_048
-HELD_CONNECTIONS = 4
-POUR_SECONDS = 10
+HELD_CALLS = 1_250
+UNFINISHED_CALLS = 200
+UNREAD_STREAMS = 30
+OPENED_AT_ONCE, REPLACED_AT_ONCE = 32, 8
+PAUSE_SECONDS = 0.25
 LARGE_BYTES = (1 << 20) - 1_024
 UNREAD_CALLS = 400
 LORIS_CONNECTIONS = 200
@@ -139,14 +142,14 @@ async def unread_replies(liar: Liar) -> None:
 
 
 async def calls_without_a_request(liar: Liar) -> None:
-    """Thousands of calls of each kind that have begun, and whose request never comes."""
-    await _in_all([_hold(liar, peer, path, b"") for peer in liar.peers for path in UNARY_PATHS])
+    """Ten thousand calls at each node that have begun, and whose requests never come."""
+    await _hold(liar, UNARY_PATHS, b"", connections=2, calls=HELD_CALLS)
 
 
 async def all_but_the_last_byte(liar: Liar) -> None:
     """Hundreds of requests as large as may be, of which the last byte never comes."""
     request = _framed(bytes(REQUEST_BYTES))[:-1]
-    await _in_all([_hold(liar, peer, PROPOSE_PATH, request) for peer in liar.peers])
+    await _hold(liar, [PROPOSE_PATH], request, connections=2, calls=UNFINISHED_CALLS)
 
 
 async def unread_streams(liar: Liar) -> None:
@@ -156,7 +159,7 @@ async def unread_streams(liar: Liar) -> None:
         instance=messages.InstanceId(topic=LARGE_TOPIC, height=0), value=bytes(LARGE_BYTES)
     )
     request = _framed(pb.ProposeStreamRequest(id=1, proposal=proposal).SerializeToString())
-    await _in_all([_hold(liar, peer, STREAM_PATH, 8 * request) for peer in liar.peers])
+    await _hold(liar, [STREAM_PATH], 8 * request, connections=4, calls=UNREAD_STREAMS)
 
 
 async def no_requests(liar: Liar) -> None:
@@ -176,97 +179,130 @@ async def no_requests(liar: Liar) -> None:
     await _in_all([babble(peer, path) for peer in liar.peers for path in paths])
 
 
-async def _hold(liar: Liar, peer: int, path: str, sent: bytes) -> None:
-    """Connections with as many calls as they may have, of which no more is sent than this."""
-    host, _, port = liar.cluster.validators[peer].client.rpartition(":")
-    context = _client_tls(liar, peer)
-    held: list[asyncio.StreamWriter] = []
-    try:
+async def _hold(
+    liar: Liar, paths: Sequence[str], sent: bytes, *, connections: int, calls: int
+) -> None:
+    """Connections to each node for each path, with so many calls of which no more is sent.
+
+    It is under way once the nodes have taken of each connection what they take at all.
+    """
+    one_each = [(peer, path) for peer in liar.peers for path in paths for _ in range(connections)]
+    missing = set(range(len(one_each)))
+
+    def stands(number: int) -> None:
+        missing.discard(number)
+        if not missing:
+            liar.is_under_way.set()
+
+    async def one(number: int, peer: int, path: str) -> None:
         while True:
-            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-                reader, writer = await asyncio.open_connection(
-                    host, int(port), ssl=context, server_hostname=TLS_NAME
-                )
-                held.append(writer)
-                await _pour(_Windows(reader, writer), path, sent)
-            if len(held) > HELD_CONNECTIONS:
-                held.pop(0).close()
-            await asyncio.sleep(0.2)
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                async with _connected(liar, peer) as connection:
+                    await connection.hold(path, calls, sent, lambda: stands(number))
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    await _in_all([one(number, *each) for number, each in enumerate(one_each)])
+
+
+@contextlib.asynccontextmanager
+async def _connected(liar: Liar, peer: int) -> AsyncIterator[_Connection]:
+    """A connection to where a node listens for clients."""
+    host, _, port = liar.cluster.validators[peer].client.rpartition(":")
+    reader, writer = await asyncio.open_connection(
+        host, int(port), ssl=_client_tls(liar, peer), server_hostname=TLS_NAME
+    )
+    try:
+        yield _Connection(reader, writer)
     finally:
-        for writer in held:
-            writer.close()
+        writer.transport.abort()
 
 
-async def _pour(windows: _Windows, path: str, sent: bytes) -> None:
-    """Begin calls, and send each of them as much as its window lets through."""
-    writer = windows.writer
-    writer.write(_greeting())
-    async with asyncio.timeout(POUR_SECONDS):
-        await windows.listen(until_settings=True)
-        calls = HELD_CALLS if not sent else UNREAD_CALLS
-        left = {2 * number + 1: memoryview(sent) for number in range(calls)}
-        for stream in left:
-            windows.open(stream)
-            writer.write(_frame(HEADERS, END_HEADERS, stream, _headers(path)))
-        await writer.drain()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(POUR_SECONDS):
-            while True:
-                for stream, rest in left.items():
-                    while size := windows.take(stream, len(rest)):
-                        writer.write(_frame(DATA, 0, stream, bytes(rest[:size])))
-                        rest = rest[size:]  # noqa: PLW2901
-                    left[stream] = rest
-                await writer.drain()
-                await windows.listen()
-
-
-class _Windows:
-    """What the other side of a connection takes, as a whole and of each stream (RFC 9113, 5.2)."""
+class _Connection:
+    """One on which the other side may send nothing, and is sent what it takes (RFC 9113, 5.2)."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writer = writer
         self._reader = reader
+        self._writer = writer
         self._initial = self._whole = 65_535
-        self._of: dict[int, int] = {}
+        self._windows: dict[int, int] = {}
+        self._left: dict[int, memoryview] = {}
+        self._next = 1
 
-    def open(self, stream: int) -> None:
-        """A stream begins."""
-        self._of[stream] = self._initial
+    async def hold(self, path: str, calls: int, sent: bytes, stands: Callable[[], None]) -> None:
+        """Have so many calls open for ever, and send of each what is taken of it.
 
-    def take(self, stream: int, size: int) -> int:
-        """How much of so much may be sent of a stream now; it is."""
-        size = min(size, self._whole, self._of.get(stream, 0), FRAME_BYTES)
-        if size > 0:
-            self._whole -= size
-            self._of[stream] -= size
-        return max(size, 0)
-
-    async def listen(self, *, until_settings: bool = False) -> None:
-        """Read one frame, or as many as come before the settings of the other side."""
+        `stands` is told when a round trip has brought neither more calls nor more room. From then
+        on those that end are replaced, so many at a time.
+        """
+        await self._round_trip(_greeting())
+        at_once = OPENED_AT_ONCE
         while True:
-            head = await self._reader.readexactly(9)
-            payload = await self._reader.readexactly(int.from_bytes(head[:3], "big"))
-            kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
-            if kind == SETTINGS and not flags & ACK:
-                self._set(payload)
-                self.writer.write(_frame(SETTINGS, ACK, 0, b""))
-            elif kind == PING and not flags & ACK:
-                self.writer.write(_frame(PING, ACK, 0, payload))
-            elif kind == WINDOW_UPDATE and not stream:
-                self._whole += int.from_bytes(payload, "big")
-            elif kind == WINDOW_UPDATE and stream in self._of:
-                self._of[stream] += int.from_bytes(payload, "big")
-            elif kind == RST_STREAM:
-                self._of.pop(stream, None)
-            if not until_settings or kind == SETTINGS:
-                return
+            open_before = len(self._left)
+            self._open(path, sent, min(at_once, calls - open_before))
+            is_taken = True
+            while is_taken:
+                is_taken = await self._send() > 0
+                await self._round_trip(_frame(SETTINGS, 0, 0, b""))
+            if len(self._left) <= open_before:
+                stands()
+                at_once = REPLACED_AT_ONCE
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def _open(self, path: str, sent: bytes, calls: int) -> None:
+        """Send the headers of so many calls."""
+        for _ in range(calls):
+            self._writer.write(_frame(HEADERS, END_HEADERS, self._next, _headers(path)))
+            self._windows[self._next] = self._initial
+            self._left[self._next] = memoryview(sent)
+            self._next += 2
+
+    async def _round_trip(self, settings: bytes) -> None:
+        """Read until the other side has heeded these, and so all that it was sent before."""
+        self._writer.write(settings)
+        while await self._listen() != SETTINGS | ACKNOWLEDGED:
+            pass
+
+    async def _send(self) -> int:
+        """What the windows let through, of one call after the other; how many bytes that was."""
+        total = 0
+        for stream, left in self._left.items():
+            while (size := min(len(left), self._whole, self._windows[stream], FRAME_BYTES)) > 0:
+                self._writer.write(_frame(DATA, 0, stream, bytes(left[:size])))
+                self._left[stream] = left = left[size:]  # noqa: PLW2901
+                self._whole -= size
+                self._windows[stream] -= size
+                total += size
+                await self._writer.drain()
+        return total
+
+    async def _listen(self) -> int:
+        """Read a frame, and heed it; gives of which kind it was."""
+        head = await self._reader.readexactly(9)
+        payload = await self._reader.readexactly(int.from_bytes(head[:3], "big"))
+        kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
+        if kind == SETTINGS and flags & ACK:
+            return SETTINGS | ACKNOWLEDGED
+        if kind == SETTINGS:
+            self._set(payload)
+            self._writer.write(_frame(SETTINGS, ACK, 0, b""))
+        elif kind == PING and not flags & ACK:
+            self._writer.write(_frame(PING, ACK, 0, payload))
+        elif kind == WINDOW_UPDATE and not stream:
+            self._whole += int.from_bytes(payload, "big")
+        elif kind == WINDOW_UPDATE and stream in self._windows:
+            self._windows[stream] += int.from_bytes(payload, "big")
+        elif kind == RST_STREAM:
+            self._windows.pop(stream, None)
+            self._left.pop(stream, None)
+        return kind
 
     def _set(self, payload: bytes) -> None:
         for start in range(0, len(payload), 6):
             name, value = payload[start : start + 2], payload[start + 2 : start + 6]
             if int.from_bytes(name, "big") == INITIAL_WINDOW_SIZE:
-                self._initial = int.from_bytes(value, "big")
+                more = int.from_bytes(value, "big") - self._initial
+                self._initial += more
+                self._windows = {stream: size + more for stream, size in self._windows.items()}
 
 
 async def _decide_large(liar: Liar) -> None:

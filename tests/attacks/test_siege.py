@@ -46,7 +46,7 @@ PRIORITY = 5
 """A third of what a node takes of a busy processor: little, but the liar gets to say something."""
 
 QUICK_ROUNDS = {"QBFT_TIMER__FIRST_ROUND_MS": "400"}
-HEARD_SECONDS, REFUSED_SECONDS = 120.0, 120.0
+HEARD_SECONDS, REFUSED_SECONDS, ENDED_SECONDS = 120.0, 120.0, 120.0
 
 
 async def all_are_refused(cluster: LocalCluster, reasons: set[str]) -> None:
@@ -73,6 +73,14 @@ async def all_stop_verifying(cluster: LocalCluster) -> None:
     async with asyncio.timeout(REFUSED_SECONDS):
         for node in HONEST:
             while not (await metrics(cluster, node)).get(stopped):  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+
+
+async def all_calls_end(cluster: LocalCluster) -> None:
+    """Wait until each node is rid of the calls that the end of a liar has broken off."""
+    async with asyncio.timeout(ENDED_SECONDS):
+        for node in HONEST:
+            while (await metrics(cluster, node))["qbft_client_calls_open", ()]:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
 
 
@@ -110,6 +118,7 @@ async def bear(directory: Path, *names: str, environment: Mapping[str, str] = QU
                     await all_are_refused(cluster, {bad.reason for bad in BAD_FRAMES.values()})
                 if name == "false signatures":
                     await all_stop_verifying(cluster)
+        await all_calls_end(cluster)
         watching.cancel()
         assert not told.failures
         assert told.latencies
@@ -125,7 +134,9 @@ async def bear(directory: Path, *names: str, environment: Mapping[str, str] = QU
 def family(which: Family) -> list[str]:
     """The attacks of a family, but for those that need a cluster of their own."""
     return [
-        name for name, attack in ATTACKS.items() if attack.family == which and not attack.leaves
+        name
+        for name, attack in ATTACKS.items()
+        if attack.family == which and not attack.leaves and not attack.prepares
     ]
 
 
@@ -179,3 +190,12 @@ async def test_floods_that_leave_instances_open(tmp_path: Path, name: str) -> No
 async def test_what_strangers_do(tmp_path: Path) -> None:
     """SCENARIOS F16: slow handshakes, storms of connections, replies that nobody reads."""
     await bear(tmp_path, *family("strangers"))
+
+
+@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.prepares])
+async def test_what_strangers_hold(tmp_path: Path, name: str) -> None:
+    """SCENARIOS F16: calls by the thousand, requests and replies by the megabyte, never finished.
+
+    Each on a fresh cluster, whose memory it alone takes, and once it has what it gets of that.
+    """
+    await bear(tmp_path, name)

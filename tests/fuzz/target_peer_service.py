@@ -42,7 +42,7 @@ from qbft.crypto.proposal import Proposal
 from qbft.replica.authenticator import Ed25519Authenticator
 from qbft.sim.clock import VirtualClockLoop
 from qbft.transport import Frame
-from qbft.wire import Hello, decode_frame, encode_frame, encode_hello
+from qbft.wire import Hello, Remembered, decode_frame, encode_frame, encode_hello
 from qbft_server.identity import create_tls_identity
 from qbft_server.peers import GrpcTransport
 
@@ -59,8 +59,17 @@ def hello(validator: int) -> Hello:
 
 
 def seeds() -> list[bytes]:
-    """A hello with frames of all kinds after it, alone and with time between them."""
+    """A hello with frames of all kinds after it, alone and with time between them.
+
+    And one that would have the node remember a vote, which the peer has signed in its name; one
+    that comes twice, with frames of nothing; and one in the middle of frames.
+    """
     greeting = delimited(encode_hello(hello(PEER)))
+    (false,) = signed_by(MessageType.PREPARE, [PEER])
+    remembered = Remembered(store_id(NODE), 41, replace(false, source=NODE))
+    reminding = delimited(
+        encode_hello(replace(hello(PEER), vote_sequence=7, acknowledged=40, remembered=remembered))
+    )
     frames = [encode_frame(make()) for make in (own_frame, relaying_frame, asking_frame)]
     opening = encode_frame(Frame(proposals=(Proposal(INSTANCE, VALUE),)))
     changes = signed_by(MessageType.ROUND_CHANGE, (2, 3), 2)
@@ -71,6 +80,9 @@ def seeds() -> list[bytes]:
         *(greeting + delimited(frame, SIGNED_ANEW) for frame in frames),
         greeting + pause.join(map(delimited, (opening, changing, *frames))),
         greeting + delimited(opening) + delimited(frames[0], SIGNED_ANEW),
+        reminding + b"".join(map(delimited, frames)),
+        greeting + greeting + delimited(b"") + pause + delimited(b"", SIGNED_ANEW),
+        greeting + delimited(opening) + reminding + delimited(frames[0], SIGNED_ANEW),
     ]
 
 

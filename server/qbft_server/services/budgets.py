@@ -16,9 +16,9 @@ from qbft_server.services.unread import Unread
 from qbft_server.services.wasted import Wasted
 from qbft_server.telemetry.load import ClientLoad
 
-CALLS_MAX = 8_192
-"""Calls of all clients together, from their headers until gRPC is done with them; beyond them a
-client may have one."""
+CALLS_MAX = 6_144
+"""Calls of all clients together, from their headers until gRPC is done with them, each some 20 KiB;
+beyond them a client may have one."""
 
 WATCHES_MAX = 256
 """Watches of all clients together."""
