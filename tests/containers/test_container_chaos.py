@@ -1,4 +1,7 @@
-"""The clients and the judge of `qbft chaos` against four containers (issue 4, part 3)."""
+"""The clients and the judge of `qbft chaos` against four containers (issue 4, part 3).
+
+Before all tests that have something decided: to the judge that was never proposed.
+"""
 
 from __future__ import annotations
 
