@@ -1,7 +1,4 @@
-"""The clients and the judge of `qbft chaos` against four containers (issue 4, part 3).
-
-Before all tests that have something decided: to the judge that was never proposed.
-"""
+"""The clients and the judge of `qbft chaos` against four containers (issue 4, part 3)."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from containers.compose_project import CLIENT_PORT, NETWORK, SECONDS, ComposePro
 from qbft.client import Client, NodeStatus
 from qbft.cluster import Cluster
 from qbft_server.chaos.clock import now
-from qbft_server.chaos.history import Conditions
+from qbft_server.chaos.history import Conditions, Proposed
 from qbft_server.chaos.witness import Witness
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("containers")]
@@ -78,6 +75,21 @@ class Containers:
         self.witness.see(Conditions(now(), down <= 1, down))
 
 
+async def tell_what_is_decided(witness: Witness, cluster: Cluster) -> None:
+    """Have the judge know what others have had decided before: it sees who proposes what later."""
+    async with Client(cluster) as client:
+        account = (await client.status())[0]
+        assert isinstance(account, NodeStatus)
+        left = account.decisions
+        if left:
+            async for decision, _ in client.watch_all(0):
+                assert isinstance(decision.value, bytes)
+                witness.see(Proposed(now(), decision.instance, decision.value))
+                left -= 1
+                if not left:
+                    break
+
+
 async def _decide_more(witness: Witness) -> None:
     enough = len(witness.checker.decided) + DECISIONS
     async with asyncio.timeout(SECONDS):
@@ -117,6 +129,7 @@ async def test_containers_keep_what_they_promise(project: ComposeProject) -> Non
     witness = Witness(cluster, rate=RATE, seed=1)
     containers = Containers(project, cluster, witness)
     witness.see(Conditions(now(), True, 0))
+    await tell_what_is_decided(witness, cluster)
     async with witness.clients() as proposing:
         await _decide_more(witness)
         for node, fault in ((1, "stop"), (2, "kill"), (3, "disconnect"), (0, "kill")):
