@@ -15,7 +15,7 @@ class ReplicaLimits:
     open_instances_max: int = 20_000
     """Undecided instances that own clients opened; above it a client is told to come back."""
 
-    open_instances_per_peer_max: int = 1_024
+    open_instances_per_peer_max: int = 256
     """Undecided instances that one peer's messages opened: no peer takes another's places ..."""
 
     open_instances_of_peers_max: int = 64_000

@@ -246,7 +246,7 @@ def test_votes_with_justifications_count_for_what_they_nest() -> None:
 @pytest.mark.bites("tick_instances_max")
 def test_a_tick_sends_no_more_when_many_instances_are_stalled() -> None:
     """DESIGN, async: what a tick looks at does not grow with what is open."""
-    rig = Rig(1)
+    rig = Rig(1, limits=ReplicaLimits(open_instances_per_peer_max=1_000))
     for height in range(1_000):
         rig.receive(2, proposals=(proposal(b"v", height),))
     rig.wait(1_000)
