@@ -85,6 +85,7 @@ def typescript() -> Path:
     if not (TYPESCRIPT / "node_modules" / ".package-lock.json").is_file():  # written at the end
         installed = say(TYPESCRIPT, "npm", "install", "--no-audit", "--no-fund", "--ignore-scripts")
         if installed.returncode:
+            shutil.rmtree(TYPESCRIPT / "node_modules", ignore_errors=True)  # half of it is none
             pytest.skip("npm cannot install the packages here")
     built = say(TYPESCRIPT, "npm", "run", "build")
     assert built.returncode == 0, built.stdout
