@@ -18,8 +18,12 @@ settings.load_profile("qbft")
 """The same examples each time, on a machine of any speed."""
 
 
-def pytest_collection_finish() -> None:
-    """Leave what was imported and collected out of every walk of the garbage collector."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Demand that groups of tests stay together, and leave what is there out of garbage's walks."""
+    if getattr(session.config.option, "loadgroup", False):
+        grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+        if not all("@" in item.nodeid for item in grouped):
+            raise pytest.UsageError("this pytest-xdist does not heed xdist_group")
     gc.collect()
     gc.freeze()
 
