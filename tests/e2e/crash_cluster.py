@@ -88,11 +88,16 @@ def replace(cluster: LocalCluster, node: int) -> None:
     replace_store(NodeConfig.load(cluster.directory / f"node-{node}" / "node.toml"))
 
 
-async def is_voting(cluster: LocalCluster, node: int) -> bool:
-    """Whether a node says that it votes."""
+async def status_of(cluster: LocalCluster, node: int) -> pb.GetStatusReply:
+    """What a node, that may just have been started, says of itself."""
     async with stub_of(cluster, node) as stub:
         ask = partial(stub.GetStatus, pb.GetStatusRequest(), wait_for_ready=True)
-        return (await ask(timeout=SECONDS)).voting
+        return await ask(timeout=SECONDS)
+
+
+async def is_voting(cluster: LocalCluster, node: int) -> bool:
+    """Whether a node says that it votes."""
+    return (await status_of(cluster, node)).voting
 
 
 async def votes_again(cluster: LocalCluster, node: int) -> None:
@@ -156,13 +161,11 @@ async def has_open(cluster: LocalCluster, node: int, height: int) -> None:
 
 async def reaches(cluster: LocalCluster, node: int, peer: int) -> None:
     """Wait until a node's link to a peer, just started, is up."""
-    async with stub_of(cluster, node) as stub, asyncio.timeout(SECONDS):
-        while True:
-            status = await stub.GetStatus(
-                pb.GetStatusRequest(), timeout=SECONDS, wait_for_ready=True
-            )
-            if any(told.validator == peer and told.connected for told in status.peers):
-                return
+    async with asyncio.timeout(SECONDS):
+        while not any(  # noqa: ASYNC110 - another process
+            told.validator == peer and told.connected
+            for told in (await status_of(cluster, node)).peers
+        ):
             await asyncio.sleep(0.02)
 
 

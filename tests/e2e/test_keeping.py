@@ -24,6 +24,7 @@ from e2e.crash_cluster import (
     decides,
     has_decided,
     reaches,
+    status_of,
     stop_and_audit,
     votes_so_far,
 )
@@ -130,11 +131,7 @@ async def test_old_messages_of_what_is_compacted_are_replayed_in_vain(tmp_path: 
                 before = votes_so_far(cluster, VICTIM)
                 assert await replay(liar, old, GONE, KEPT) == ([KEPT], [7])
                 assert votes_so_far(cluster, VICTIM) == before
-                async with stub_of(cluster, VICTIM) as stub:
-                    status = await stub.GetStatus(
-                        pb.GetStatusRequest(), timeout=SECONDS, wait_for_ready=True
-                    )
-                assert status.open_instances == 0
+                assert (await status_of(cluster, VICTIM)).open_instances == 0
                 await until_mark(cluster, VICTIM, 7)
 
 

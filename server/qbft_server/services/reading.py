@@ -70,6 +70,8 @@ async def read_page(
                 return None
             for decision in store.list_topic(topic, height, fitting):
                 fill_decision(reply.decisions.add(), decision)
+            if fitting == len(listed) < LIST_STEP_DECISIONS:
+                break
             left -= fitting
             height = listed[fitting - 1][0] + 1
             await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from qbft.replica.bounds import Bites
 from qbft.wire import decision_to_pb
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.bounds import NodeBound
+from qbft_server.store.live import value_bytes
 
 STREAM_IN_FLIGHT_MAX = 1_024
 """Proposals of one stream that are not answered yet, written replies being answers."""
@@ -80,6 +81,4 @@ def reply_to(request_id: int, outcome: Decision | pb.Failure) -> pb.ProposeStrea
 
 def _size(outcome: Outcome) -> int:
     result = outcome[1]
-    if not isinstance(result, Decision):
-        return result.ByteSize()
-    return len(result.value) if isinstance(result.value, bytes) else 0
+    return value_bytes(result) if isinstance(result, Decision) else result.ByteSize()

@@ -187,7 +187,7 @@ async def test_a_page_of_large_values_is_not_read_in_one_go() -> None:
 
 @pytest.mark.parametrize("name", ["ListDecisions", "GetDecision"])
 async def test_what_there_is_no_room_for_is_not_read(name: str) -> None:
-    """Eight hundred reads of 1 MiB a second, all refused, took three fifths of the throughput.
+    """Hundreds of reads of 1 MiB at once, nearly all refused, took three fifths of the throughput.
 
     Each had been read from the disk and written out before there was found to be no room for it.
     """
