@@ -126,6 +126,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source("qbft/core/instance.py", bites={"DECIDED_ANSWERS_MAX": "it is answered no more"}),
         Source("qbft/timers.py", bites={"ROUNDS_KEPT_MAX": "the oldest goes"}),
         Source("server/qbft_server/node.py", bites={"GARBAGE_OBJECTS_MAX": PACE}),
+        Source("server/qbft_server/allocator.py", bites={"ARENAS_MAX": "threads share them"}),
         Source("server/qbft_server/application.py", bites={"RETRY_SECONDS_MAX": PACE}),
     ),
     "Links to peers": (
@@ -195,7 +196,10 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source("server/qbft_server/store/journal.py", "JournalLimits"),
         Source(
             "server/qbft_server/store/journal.py",
-            bites={"_CHECKPOINT_RECORDS_MAX": "several commits"},
+            bites={
+                "_CHECKPOINT_RECORDS_MAX": "several commits",
+                "_CHECKPOINT_BYTES_MAX": "several commits",
+            },
         ),
         Source(
             "server/qbft_server/store/segments.py",
@@ -330,6 +334,8 @@ UNCOUNTED = {
     "REQUEST_ID_BYTES_MAX": _rejects("unauthorised_proposal"),
     "ENTRY_OVERHEAD_BYTES_MAX": WEIGHT,
     # the replica
+    "open_instances_per_peer_first": "above it, counted as `open_instances_per_peer_max`",
+    "open_instances_per_peer_min": "above it, counted as `open_instances_per_peer_max`",
     "opening_places_free": "above it, counted as `opening_places_min`",
     "opening_places_max": "counted as `opening_places_min`",
     "contention_ms": PACE,

@@ -85,7 +85,7 @@ class Answers:
             elif instance.height < mark:
                 self._outbox.to(peer.index).marks[instance.topic] = mark
             return
-        proposal = opened.known_proposal()
+        proposal = opened.proposal_for(peer.index, now_ms)
         votes = [cast.own.vote for cast in opened.votes.current if cast.sequence]
         size = sum(map(cost_of, votes)) + (len(proposal.value) if proposal is not None else 0)
         if not peer.pull(now_ms, size):

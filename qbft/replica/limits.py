@@ -16,7 +16,16 @@ class ReplicaLimits:
     """Undecided instances that own clients opened; above it a client is told to come back."""
 
     open_instances_per_peer_max: int = 256
-    """Undecided instances that one peer's messages opened: no peer takes another's places ..."""
+    """Undecided instances that one peer's messages opened, a large value counting for several
+    (`opening_bytes_per_place`): no peer takes another's places. In each way to ask for them it has
+    one fewer after each whose first round ran out, and one more after each that needed no second,
+    ..."""
+
+    open_instances_per_peer_first: int = 64
+    """... so many to begin with ..."""
+
+    open_instances_per_peer_min: int = 16
+    """... and so many in any case ..."""
 
     open_instances_of_peers_max: int = 64_000
     """... and all peers together, shared out equally; and again as many that F+1 validators have
@@ -48,7 +57,7 @@ class ReplicaLimits:
     waiting_opening_bytes_max: int = 8 << 20
     """... and what their values may occupy."""
 
-    kept_bytes_per_peer_max: int = 128 << 20
+    kept_bytes_per_peer_max: int = 64 << 20
     """What one peer's messages occupy in all open instances: values, votes that wait, and what is
     in the engines' logs beyond what any honest peer's votes need."""
 

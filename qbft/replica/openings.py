@@ -89,6 +89,34 @@ class _Share:
         return proposal
 
 
+@dataclass(slots=True, eq=False)
+class _Window:
+    """What one validator's messages may have open in one way, and what they have, in places.
+
+    It is a congestion window: what does not end within its first round makes it smaller, what does
+    makes it larger. Late nodes do more for each instance that is open, with each round that ends,
+    and are later for it; only fewer open instances end that.
+    """
+
+    may: int
+    least: int
+    most: int
+    open: int = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be opened, whatever it takes."""
+        return self.open < self.may
+
+    def narrow(self, places: int) -> None:
+        """Take back so many places."""
+        self.may = max(self.least, self.may - places)
+
+    def widen(self, places: int) -> None:
+        """Give so many more."""
+        self.may = min(self.most, self.may + places)
+
+
 class _Wanted:
     """What all peers' shares of one way have together, and without any one of them."""
 
@@ -134,13 +162,18 @@ class Openings:
         }
         self._shares = {(peer, way): _Share() for peer in self._paces for way in Way}
         self._by_way = {way: [self._shares[peer, way] for peer in self._paces] for way in Way}
-        self._per_peer_max = min(
+        self._per_peer_max = most = min(
             limits.open_instances_per_peer_max,
             limits.open_instances_of_peers_max // max(1, len(self._paces)),
         )
+        first, least = limits.open_instances_per_peer_first, limits.open_instances_per_peer_min
+        self._windows = {
+            key: _Window(min(first, most), min(least, most), most) for key in self._shares
+        }
         self._openers: dict[InstanceId, int] = {}
         self._resumed: set[InstanceId] = set()
         self._counts = dict.fromkeys((validator, TOGETHER, *self._paces), 0)
+        self._windowed: dict[InstanceId, tuple[_Window, int]] = {}
         self._placed: dict[InstanceId, tuple[_Share, int]] = {}
         self._leaving: list[tuple[int, InstanceId]] = []
         self._places = 0
@@ -176,7 +209,11 @@ class Openings:
 
     def has_place(self, peer: int) -> bool:
         """Whether a peer alone may have one more open at all."""
-        return self._counts[peer] < self._per_peer_max
+        return sum(self._windows[peer, way].open for way in Way) < self._per_peer_max
+
+    def _has_place(self, peer: int, way: Way) -> bool:
+        """Whether it may have one more open in this way."""
+        return self._windows[peer, way].has_room and self.has_place(peer)
 
     def has_place_together(self) -> bool:
         """Whether F+1 validators may have one more open; counted if not."""
@@ -201,6 +238,9 @@ class Openings:
             share = self._own
         elif asked is not None:
             share = self._shares[opener, asked.way]
+            window, size = self._windows[opener, asked.way], self._places_of(asked.proposal)
+            window.open += size
+            self._windowed[instance] = window, size
         else:
             return
         self._free_places(now_ms)
@@ -210,8 +250,14 @@ class Openings:
         self._placed[instance] = share, places
         heapq.heappush(self._leaving, (now_ms + self._place_ms(places), instance))
 
-    def closed(self, instance: InstanceId) -> None:
-        """Note that an instance is closed."""
+    def ran_out(self, instance: InstanceId) -> None:
+        """Note that its first round ran out: its opener may have less open from now on."""
+        if instance in self._windowed:
+            window, size = self._windowed[instance]
+            window.narrow(size)
+
+    def closed(self, instance: InstanceId, *, in_first_round: bool = False) -> None:
+        """Note that an instance is closed; without a second round, its opener may have more."""
         _, places = self._placed.get(instance, (None, 0))
         if places == 1:
             self._leave_place(instance)
@@ -219,12 +265,17 @@ class Openings:
         opener = self._openers.pop(instance, None)
         if opener is not None:
             self._counts[opener] -= 1
+        if instance in self._windowed:
+            window, size = self._windowed.pop(instance)
+            window.open -= size
+            if in_first_round:
+                window.widen(size)
 
     # --- whose turn it is -------------------------------------------------------------------------
 
     def admits(self, peer: int, asked: Asked, now_ms: int) -> bool:
         """Whether what a peer asks for may be opened now; its bytes are spent then."""
-        if not self.has_place(peer):
+        if not self._has_place(peer, asked.way):
             self._bites.note(Bound.OPEN_INSTANCES_PER_PEER_MAX, peer)
             return False
         overtakes = not asked.in_turn and bool(self._shares[peer, asked.way].waiting)
@@ -331,7 +382,7 @@ class Openings:
     ) -> Asked | None:
         """What waits longest in a share, if it may be opened now."""
         share = self._shares[peer, way]
-        if not share.waiting or not self.has_place(peer):
+        if not share.waiting or not self._has_place(peer, way):
             return None
         asked = Asked(next(iter(share.waiting.values())), way, in_turn=True)
         in_turn = self._is_in_turn(peer, asked, wanted, now_ms)

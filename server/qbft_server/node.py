@@ -34,6 +34,7 @@ from qbft.replica.replica import Replica
 from qbft.timers import TimerPolicy, exponential, increasing, linear
 from qbft.wire import Hello, Remembered, WireLimits
 from qbft_server.access import Gate
+from qbft_server.allocator import give_back_large_buffers
 from qbft_server.application import connect
 from qbft_server.config import ClientSettings, LimitSettings, NodeConfig, TimerSettings
 from qbft_server.epoch import epoch_of
@@ -72,6 +73,7 @@ def main(config_path: Path, json_logs: bool | None = None) -> int:
     Raises:
         QbftError: it cannot start, or must stop; one line says why.
     """
+    give_back_large_buffers()
     config = NodeConfig.load(config_path)
     raise_file_limit()
     set_up_logs(config.log.level, "json" if json_logs else config.log.format)

@@ -486,7 +486,8 @@ def test_what_one_peer_may_have_waiting_is_bounded_in_bytes() -> None:
 @pytest.mark.bites("turn_timers_max")
 def test_many_timers_expire_over_several_turns() -> None:
     """Ten thousand instances that stall together must not make one turn of a second."""
-    rig = Rig(1, limits=ReplicaLimits(turn_timers_max=16))
+    limits = ReplicaLimits(turn_timers_max=16, open_instances_per_peer_first=100)
+    rig = Rig(1, limits=limits)
     for height in range(100):
         rig.receive(2, proposals=(proposal(height=height),))
     rig.now = 1_000

@@ -191,6 +191,22 @@ def test_a_peer_opens_only_so_many() -> None:
     assert rig.rejected == []
 
 
+def test_whoever_opens_what_takes_long_has_less_open_then() -> None:
+    """docs/adr/021: as many as to begin with, until they end; then as few as each may always."""
+    limits = ReplicaLimits(open_instances_per_peer_first=8, open_instances_per_peer_min=2)
+    rig = Rig(1, limits=limits)
+    for height in range(20):
+        rig.receive(2, proposals=(proposal(b"v", height),))
+    rig.wait(1_500)
+    assert rig.replica._openings.count_of(2) == 8
+    for height in range(8):
+        what = proposal(b"v", height)
+        for source in (0, 2, 3):
+            rig.receive(source, own_section(vote(COMMIT, source, what)))
+    rig.wait(0)
+    assert rig.replica._openings.count_of(2) == 2
+
+
 @pytest.mark.bites("open_instances_max", "open_instances_per_peer_max")
 async def test_peers_leave_own_clients_and_each_other_their_places() -> None:
     """A flood of all peers together takes no place of an own client (DESIGN, bounds)."""

@@ -243,10 +243,70 @@ def test_votes_with_justifications_count_for_what_they_nest() -> None:
     assert 1 <= sum(1 + len(v.justification) for v in sent) <= 9
 
 
+LARGE = Proposal(instance(), b"large " * 10)
+
+
+def large_rig() -> Rig:
+    """Validator 1, in an instance whose value is too large to travel with every vote."""
+    rig = Rig(1, limits=ReplicaLimits(proposal_bytes_per_frame_max=10))
+    rig.receive(2, proposals=(LARGE,))
+    rig.wait(1_000)
+    assert ("ROUND_CHANGE", 2) in kinds(rig.turns)
+    return rig
+
+
+def given(rig: Rig, peer: int, ms: int) -> int:
+    """How often a peer is given the large value in so long."""
+    return sent_to(rig.wait(ms), peer, "proposals").count(LARGE)
+
+
+def test_a_large_value_is_sent_again_each_time_after_twice_as_long() -> None:
+    """docs/adr/021: nodes that are late do not send all their values in every round.
+
+    The votes go at their pace: what a peer needs in order to open is all there, once it reads it.
+    """
+    rig = large_rig()
+    assert [given(rig, 3, 500) for _ in range(16)] == [1, 1, 0, 1, 0, 0, 0, 1] + [0] * 7 + [1]
+    assert len(resent(rig.wait(500), 3)) == 1
+
+
+def test_over_a_new_link_a_large_value_is_sent_at_once() -> None:
+    """K19: whatever was sent before may be lost."""
+    rig = large_rig()
+    given(rig, 3, 4_000)
+    for _ in range(3):
+        rig.replica.link_up(3, rig.now)
+        assert given(rig, 3, 100) == 1
+
+
+def test_who_votes_is_sent_no_large_value_again() -> None:
+    """It has opened the instance, and asks for the bytes that a vote of its waits for (U3)."""
+    rig = large_rig()
+    rig.receive(3, own_section(round_change(3, 2)))
+    rig.replica.link_up(3, rig.now)
+    turns = rig.wait(5_000)
+    assert resent(turns, 3)
+    assert sent_to(turns, 3, "proposals") == []
+    turns = rig.receive(3, wanted_values=((instance(), LARGE.digest),))
+    assert sent_to(turns, 3, "proposals") == [LARGE]
+
+
+def test_who_asks_how_an_instance_stands_is_told_without_a_large_value_too() -> None:
+    """U3: of a crowd of stuck instances each node asks another one in every round."""
+    rig = large_rig()
+    rig.receive(3, own_section(round_change(3, 2)))
+    turns = rig.receive(3, wanted_decisions=(instance(),))
+    assert [v.type.name for v in resent(turns, 3)] == ["ROUND_CHANGE"]
+    assert sent_to(turns, 3, "proposals") == []
+    turns = rig.receive(0, wanted_decisions=(instance(),))
+    assert sent_to(turns, 0, "proposals") == [LARGE]
+
+
 @pytest.mark.bites("tick_instances_max")
 def test_a_tick_sends_no_more_when_many_instances_are_stalled() -> None:
     """DESIGN, async: what a tick looks at does not grow with what is open."""
-    rig = Rig(1, limits=ReplicaLimits(open_instances_per_peer_max=1_000))
+    limits = ReplicaLimits(open_instances_per_peer_max=1_000, open_instances_per_peer_first=1_000)
+    rig = Rig(1, limits=limits)
     for height in range(1_000):
         rig.receive(2, proposals=(proposal(b"v", height),))
     rig.wait(1_000)

@@ -24,7 +24,7 @@ from qbft.errors import JournalError, QbftError
 from qbft.replica.protocols import Record, Standing, StandingRecord, VoteRecord
 from qbft.wire.journal import decode_journal_commit, encode_journal_commit
 from qbft_server.store.faults import FaultHook, kinds_of
-from qbft_server.store.live import LiveRecords
+from qbft_server.store.live import LiveRecords, value_bytes_in
 from qbft_server.store.segments import SegmentHeader, SegmentLog, sync_directory
 from qbft_server.store.threads import in_thread
 
@@ -33,7 +33,10 @@ _COMMIT = 1
 _CHECKPOINT = 2  # records written once more, so that older segments can go; no new votes
 
 _CHECKPOINT_RECORDS_MAX = 256
-"""Records that are written once more in one commit."""
+"""Records that are written once more in one commit ..."""
+
+_CHECKPOINT_BYTES_MAX = 1 << 20
+"""... and bytes of values, above which no further record joins it: they are all in memory twice."""
 
 _LOCK = "lock"
 
@@ -411,8 +414,15 @@ def _write_lost(directory: Path, cluster_id: bytes, validator: int) -> None:
 
 def _checkpoint(records: Sequence[Record]) -> Iterator[tuple[int, bytes]]:
     """The payloads that hold these records; encoded as they are asked for, in the thread."""
-    for begin in range(0, len(records), _CHECKPOINT_RECORDS_MAX):
-        chunk = records[begin : begin + _CHECKPOINT_RECORDS_MAX]
+    chunk: list[Record] = []
+    size = 0
+    for record in records:
+        chunk.append(record)
+        size += value_bytes_in(record)
+        if len(chunk) >= _CHECKPOINT_RECORDS_MAX or size > _CHECKPOINT_BYTES_MAX:
+            yield _CHECKPOINT, encode_journal_commit(chunk)
+            chunk, size = [], 0
+    if chunk:
         yield _CHECKPOINT, encode_journal_commit(chunk)
 
 

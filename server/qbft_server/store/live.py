@@ -272,6 +272,13 @@ def value_bytes(decision: Decision) -> int:
     return len(decision.value) if isinstance(decision.value, bytes) else 0
 
 
+def value_bytes_in(record: Record) -> int:
+    """The length of the value that a record holds, if it holds one."""
+    if isinstance(record, ProposalRecord):
+        return len(record.proposal.value)
+    return value_bytes(record.decision) if isinstance(record, DecisionRecord) else 0
+
+
 def check_same(instance: InstanceId, first: object, second: object) -> None:
     """See that two digests decided for an instance agree; their certificates may differ.
 

@@ -37,7 +37,7 @@ from qbft.replica.protocols import QuarantineRecord, Record, Standing, StandingR
 from qbft.wire.journal import encode_journal_commit
 from qbft_server.store.faults import FaultHook
 from qbft_server.store.journal import JournalLimits, VoteJournal
-from qbft_server.store.segments import HEADER_BYTES
+from qbft_server.store.segments import HEADER_BYTES, SegmentHeader, SegmentLog
 
 pytestmark = pytest.mark.real_clock
 
@@ -399,6 +399,34 @@ async def test_an_instance_of_a_thousand_rounds_holds_no_more_than_one_of_few(
     assert recovered(directory) == list(journal.recover()) == expected
     assert journal.next_sequence == 1_001
     journal.close()
+
+
+async def test_a_checkpoint_of_large_values_is_many_commits(directory: Path) -> None:
+    """docs/adr/021: what is encoded at once is in memory twice, so it is little at a time."""
+    journal = opened(directory, JournalLimits(segment_bytes_max=1 << 20, retained_bytes_max=1))
+    values = [bytes([height]) * (400 << 10) for height in range(20)]
+    for height, value in enumerate(values):
+        await journal.commit([proposal(height, value)])
+    assert journal.stats.checkpoints
+    journal.close()
+    sizes = RecordSizes()
+    SegmentLog.open(directory, CLUSTER, VALIDATOR, sizes).close()
+    assert max(sizes.sizes) < 2 << 20
+    assert recovered(directory) == [proposal(height, value) for height, value in enumerate(values)]
+
+
+class RecordSizes:
+    """The lengths of the records of a log."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def on_segment(self, header: SegmentHeader) -> None:
+        """Nothing to note."""
+
+    def on_record(self, header: SegmentHeader, kind: int, payload: bytes) -> None:
+        """Note how long it is."""
+        self.sizes.append(len(payload))
 
 
 async def test_large_checkpoint_is_not_repeated_at_once(directory: Path) -> None:
