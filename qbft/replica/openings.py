@@ -1,10 +1,10 @@
 """Who opened what, and whose turn it is to open more (HARDENING U7; docs/adr/019).
 
 Opening is cheap for whoever asks and dear for everybody else: an instance costs each node a whole
-decision. So what a peer alone has opened here is bounded three times: in all, in bytes a second,
-and by what others want: while others want something too it has few places here, unless they have
-many. What finds no place waits in its peer's queue, and opens as soon as there is one, each peer in
-its turn.
+decision. So what a peer alone has opened here is bounded three times: in all, by a window that is
+smaller where what it opens takes long (docs/adr/021); in bytes a second; and by what others want:
+while others want something too it has few places here, unless they have many. What finds no place
+waits in its peer's queue, and opens as soon as there is one, each peer in its turn.
 
 An instance has its place until it is closed, but not for long: what takes longer waits for a timer
 and costs little, and what never ends, for it reaches no quorum, must not keep its peer's later ones
