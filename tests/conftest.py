@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import Callable, Generator, Mapping
 from unittest.mock import patch
 
@@ -16,6 +17,26 @@ from qbft.sim.clock import VirtualClockLoop
 settings.register_profile("qbft", derandomize=True, deadline=None)
 settings.load_profile("qbft")
 """The same examples each time, on a machine of any speed."""
+
+
+class NotOfAnotherLoop(logging.Filter):
+    """Leaves out what gRPC's poller, one for a process, tells of the loop of an earlier test.
+
+    A call that such a test has ended may have its last event when that test's loop is closed, and
+    whichever loop comes next is told. A node has one loop for all its life.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is about anything else."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not (
+            "PollerCompletionQueue._handle_events" in record.getMessage()
+            and isinstance(error, RuntimeError)
+            and str(error) == "Event loop is closed"
+        )
+
+
+logging.getLogger("asyncio").addFilter(NotOfAnotherLoop())
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
