@@ -85,15 +85,15 @@ class Answers:
             elif instance.height < mark:
                 self._outbox.to(peer.index).marks[instance.topic] = mark
             return
-        proposal = opened.proposal_for(peer.index, now_ms)
+        proposal = opened.proposal_for(peer.index)
         votes = [cast.own.vote for cast in opened.votes.current if cast.sequence]
         size = sum(map(cost_of, votes)) + (len(proposal.value) if proposal is not None else 0)
         if not peer.pull(now_ms, size):
             return
+        letter = self._outbox.to(peer.index)
         if proposal is not None:
-            self._outbox.enclose(peer.index, proposal)
-        for vote in votes:
-            self._outbox.to(peer.index).relayed.append(vote)
+            letter = self._outbox.enclose(peer.index, proposal)
+        letter.relayed.extend(votes)
 
     def _give_decision(
         self, peer: Peer, instance: InstanceId, decision: Decision, now_ms: int

@@ -124,9 +124,7 @@ class Arrivals:
             yield from self.lost_votes.take_memory(peer, frame)
             return
         if frame.acknowledged:
-            self.resender.acknowledge(
-                sender, frame.acknowledged, self.voice.last_sequence, self.clock()
-            )
+            self.resender.acknowledge(sender, frame.acknowledged, self.voice.last_sequence)
         stale = 0
         for certificate in frame.certificates:
             cost = self._take_certificate(peer, certificate)

@@ -16,16 +16,19 @@ class ReplicaLimits:
     """Undecided instances that own clients opened; above it a client is told to come back."""
 
     open_instances_per_peer_max: int = 256
-    """Undecided instances that one peer's messages opened, a large value counting for several
-    (`opening_bytes_per_place`): no peer takes another's places. In each way to ask for them it has
-    one fewer after each whose first round ran out, and one more after each that needed no second,
-    ..."""
+    """Undecided instances that one peer's messages opened: no peer takes another's places. What it
+    forwards, and what it leads, has a window each, of as many places at most; a large value takes
+    several (`opening_bytes_per_place`). An instance whose first round runs out takes its places off
+    the window, one that is decided in it adds them, ..."""
 
     open_instances_per_peer_first: int = 64
-    """... so many to begin with ..."""
+    """... so many there are to begin with, and always for what comes beside votes ..."""
 
     open_instances_per_peer_min: int = 16
     """... and so many in any case ..."""
+
+    stuck_ms: int = 8_000
+    """... for instances that have not been open for longer."""
 
     open_instances_of_peers_max: int = 64_000
     """... and all peers together, shared out equally; and again as many that F+1 validators have

@@ -57,7 +57,6 @@ class OpenInstance:
         "_collector",
         "_definition",
         "_engine",
-        "_given",
         "_guard",
         "_heard",
         "_is_ahead",
@@ -145,8 +144,6 @@ class OpenInstance:
         self._seen = SeenVotes(limits.seen_votes_per_source_max, bites)
         self._log_tab = LogTab(self._tab, definition.fifo_messages_max)
         self._unsolicited: dict[int, int] = {}
-        self._given: dict[int, tuple[int, int]] = {}
-        """When a peer may be given the large value again, and how long it waits after that."""
         self._unjustified: Message | None = None
         self._heard: dict[tuple[int, MessageType], tuple[int, Message]] = {}
         self._is_ahead = False
@@ -545,25 +542,17 @@ class OpenInstance:
             return self.input
         return next(iter(self.proposals.values()), None)
 
-    def proposal_for(self, peer: int, now_ms: int, *, anew: bool = False) -> Proposal | None:
+    def proposal_for(self, peer: int) -> Proposal | None:
         """What lets a peer open the instance too, beside votes that are sent again or asked for.
 
-        A large value only where the peer has not voted yet, for then it asks for what it lacks; and
-        each time after twice as long, or as soon as its link is new: nodes that are late would send
-        each other all their values in every round, and be later.
+        Not a large value that the peer has voted for: it has the bytes. Nodes that are late would
+        send each other all their values in every round, and be later (docs/adr/021).
         """
         proposal = self.known_proposal()
         if proposal is None or len(proposal.value) <= self._limits.proposal_bytes_per_frame_max:
             return proposal
-        again_ms, wait_ms = self._given.get(peer, (now_ms, self._limits.resend_ms))
-        if self._has_heard(peer) or (now_ms < again_ms and not anew):
-            return None
-        self._given[peer] = (now_ms + wait_ms, 2 * wait_ms)
-        return proposal
-
-    def _has_heard(self, peer: int) -> bool:
-        """Whether a vote of a peer's own has come, be it handed on by others."""
-        return any((peer, type_) in self._heard for type_ in MessageType)
+        named = {(vote.value, vote.prepared_value) for vote in self.heard_from(peer)}
+        return None if any(proposal.digest in pair for pair in named) else proposal
 
     @property
     def is_incomplete(self) -> bool:

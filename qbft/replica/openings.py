@@ -17,6 +17,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, auto
+from typing import NamedTuple
 
 from qbft.core import InstanceId
 from qbft.crypto.proposal import Proposal
@@ -54,9 +55,46 @@ class Asked:
 
 
 @dataclass(slots=True, eq=False)
+class _Window:
+    """What one validator's messages may have open in one way, and what they have, in places.
+
+    It is a congestion window: what does not end within its first round makes it smaller, what does
+    makes it larger. Late nodes do more for each instance that is open, with each round that ends,
+    and are later for it; only fewer open instances end that.
+    """
+
+    may: int
+    least: int
+    most: int
+    open: int = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be opened, whatever it takes."""
+        return self.open < self.may
+
+    def narrow(self, places: int) -> None:
+        """Take back so many places."""
+        self.may = max(self.least, self.may - places)
+
+    def widen(self, places: int) -> None:
+        """Give so many more."""
+        self.may = min(self.most, self.may + places)
+
+
+class _Windowed(NamedTuple):
+    """The places of an open instance in a window, and since when it is open."""
+
+    window: _Window
+    places: int
+    opened_ms: int
+
+
+@dataclass(slots=True, eq=False)
 class _Share:
     """What one validator's messages have opened lately in one way, and what waits of it."""
 
+    window: _Window
     places: int = 0
     opened_ms: int | None = None
     most: int = 0
@@ -87,34 +125,6 @@ class _Share:
         if proposal is not None:
             self.waiting_bytes -= len(proposal.value)
         return proposal
-
-
-@dataclass(slots=True, eq=False)
-class _Window:
-    """What one validator's messages may have open in one way, and what they have, in places.
-
-    It is a congestion window: what does not end within its first round makes it smaller, what does
-    makes it larger. Late nodes do more for each instance that is open, with each round that ends,
-    and are later for it; only fewer open instances end that.
-    """
-
-    may: int
-    least: int
-    most: int
-    open: int = 0
-
-    @property
-    def has_room(self) -> bool:
-        """Whether one more may be opened, whatever it takes."""
-        return self.open < self.may
-
-    def narrow(self, places: int) -> None:
-        """Take back so many places."""
-        self.may = max(self.least, self.may - places)
-
-    def widen(self, places: int) -> None:
-        """Give so many more."""
-        self.may = min(self.most, self.may + places)
 
 
 class _Wanted:
@@ -155,25 +165,23 @@ class Openings:
         self._validator = validator
         self._limits = limits
         self._bites = bites or Bites()
-        self._own = _Share()
         self._paces = {
             peer: TokenBucket(limits.opened_bytes_burst_max, limits.opened_bytes_per_ms)
             for peer in peers
         }
-        self._shares = {(peer, way): _Share() for peer in self._paces for way in Way}
-        self._by_way = {way: [self._shares[peer, way] for peer in self._paces] for way in Way}
         self._per_peer_max = most = min(
             limits.open_instances_per_peer_max,
             limits.open_instances_of_peers_max // max(1, len(self._paces)),
         )
-        first, least = limits.open_instances_per_peer_first, limits.open_instances_per_peer_min
-        self._windows = {
-            key: _Window(min(first, most), min(least, most), most) for key in self._shares
+        self._own = _Share(_Window(most, most, most))
+        self._shares = {
+            (peer, way): _Share(self._window(way)) for peer in self._paces for way in Way
         }
+        self._by_way = {way: [self._shares[peer, way] for peer in self._paces] for way in Way}
         self._openers: dict[InstanceId, int] = {}
         self._resumed: set[InstanceId] = set()
         self._counts = dict.fromkeys((validator, TOGETHER, *self._paces), 0)
-        self._windowed: dict[InstanceId, tuple[_Window, int]] = {}
+        self._windowed: dict[InstanceId, _Windowed] = {}
         self._placed: dict[InstanceId, tuple[_Share, int]] = {}
         self._leaving: list[tuple[int, InstanceId]] = []
         self._places = 0
@@ -209,11 +217,11 @@ class Openings:
 
     def has_place(self, peer: int) -> bool:
         """Whether a peer alone may have one more open at all."""
-        return sum(self._windows[peer, way].open for way in Way) < self._per_peer_max
+        return self._counts[peer] < self._per_peer_max
 
-    def _has_place(self, peer: int, way: Way) -> bool:
+    def has_place_in(self, peer: int, way: Way) -> bool:
         """Whether it may have one more open in this way."""
-        return self._windows[peer, way].has_room and self.has_place(peer)
+        return self.has_place(peer) and self._shares[peer, way].window.has_room
 
     def has_place_together(self) -> bool:
         """Whether F+1 validators may have one more open; counted if not."""
@@ -223,9 +231,17 @@ class Openings:
         return False
 
     def takes_more(self, peer: int) -> bool:
-        """Whether to ask a peer for what was refused of it: it has a place, and little waits."""
-        waiting = max(len(self._shares[peer, way].waiting) for way in Way)
-        return self.has_place(peer) and 2 * waiting <= self._limits.waiting_openings_max
+        """Whether to ask a peer for what was refused of it: it has a place, and little waits.
+
+        What it sends then comes beside its votes.
+        """
+        share, limits = self._shares[peer, Way.BESIDE], self._limits
+        return (
+            self.has_place_in(peer, Way.BESIDE)
+            and 2 * max(len(self._shares[peer, way].waiting) for way in Way)
+            <= limits.waiting_openings_max
+            and 2 * share.waiting_bytes <= limits.waiting_opening_bytes_max
+        )
 
     def opened(self, instance: InstanceId, opener: int, asked: Asked | None, now_ms: int) -> None:
         """Note that an instance was opened, by whom, and what it asked for if it is a peer.
@@ -238,9 +254,10 @@ class Openings:
             share = self._own
         elif asked is not None:
             share = self._shares[opener, asked.way]
-            window, size = self._windows[opener, asked.way], self._places_of(asked.proposal)
-            window.open += size
-            self._windowed[instance] = window, size
+            size = 1 if asked.way is Way.BESIDE else self._places_of(asked.proposal)
+            windowed = _Windowed(share.window, size, now_ms)
+            windowed.window.open += windowed.places
+            self._windowed[instance] = windowed
         else:
             return
         self._free_places(now_ms)
@@ -250,14 +267,21 @@ class Openings:
         self._placed[instance] = share, places
         heapq.heappush(self._leaving, (now_ms + self._place_ms(places), instance))
 
-    def ran_out(self, instance: InstanceId) -> None:
-        """Note that its first round ran out: its opener may have less open from now on."""
-        if instance in self._windowed:
-            window, size = self._windowed[instance]
-            window.narrow(size)
+    def ran_out(self, instance: InstanceId, now_ms: int, *, is_first: bool) -> None:
+        """Note that a round of it ran out: after the first its opener may have less open.
+
+        What has been open for long is stuck, not late, and may never end: it leaves the window.
+        """
+        windowed = self._windowed.get(instance)
+        if windowed is None:
+            return
+        if is_first:
+            windowed.window.narrow(windowed.places)
+        if now_ms - windowed.opened_ms >= self._limits.stuck_ms:
+            self._leave_window(instance)
 
     def closed(self, instance: InstanceId, *, in_first_round: bool = False) -> None:
-        """Note that an instance is closed; without a second round, its opener may have more."""
+        """Note that an instance is closed; decided in its first round, its opener may have more."""
         _, places = self._placed.get(instance, (None, 0))
         if places == 1:
             self._leave_place(instance)
@@ -265,17 +289,21 @@ class Openings:
         opener = self._openers.pop(instance, None)
         if opener is not None:
             self._counts[opener] -= 1
-        if instance in self._windowed:
-            window, size = self._windowed.pop(instance)
-            window.open -= size
-            if in_first_round:
-                window.widen(size)
+        windowed = self._leave_window(instance)
+        if windowed is not None and in_first_round:
+            windowed.window.widen(windowed.places)
+
+    def _leave_window(self, instance: InstanceId) -> _Windowed | None:
+        windowed = self._windowed.pop(instance, None)
+        if windowed is not None:
+            windowed.window.open -= windowed.places
+        return windowed
 
     # --- whose turn it is -------------------------------------------------------------------------
 
     def admits(self, peer: int, asked: Asked, now_ms: int) -> bool:
         """Whether what a peer asks for may be opened now; its bytes are spent then."""
-        if not self._has_place(peer, asked.way):
+        if not self.has_place_in(peer, asked.way):
             self._bites.note(Bound.OPEN_INSTANCES_PER_PEER_MAX, peer)
             return False
         overtakes = not asked.in_turn and bool(self._shares[peer, asked.way].waiting)
@@ -382,7 +410,7 @@ class Openings:
     ) -> Asked | None:
         """What waits longest in a share, if it may be opened now."""
         share = self._shares[peer, way]
-        if not share.waiting or not self._has_place(peer, way):
+        if not share.waiting or not self.has_place_in(peer, way):
             return None
         asked = Asked(next(iter(share.waiting.values())), way, in_turn=True)
         in_turn = self._is_in_turn(peer, asked, wanted, now_ms)
@@ -400,6 +428,18 @@ class Openings:
             or self._places + places <= self._limits.opening_places_free
             or share.places + places <= self._places_max(peer, asked.way, wanted, now_ms)
         )
+
+    def _window(self, way: Way) -> _Window:
+        """What a peer may have open in one way, to begin with.
+
+        It stays as it is for what comes beside votes: these are of a round that is over somewhere
+        else, for a partition or a liar, so that whether it ends in its first one here tells little.
+        """
+        limits, most = self._limits, self._per_peer_max
+        first = min(limits.open_instances_per_peer_first, most)
+        if way is Way.BESIDE:
+            return _Window(first, first, first)
+        return _Window(first, min(limits.open_instances_per_peer_min, most), most)
 
     def _places_of(self, proposal: Proposal) -> int:
         """How many places an instance takes: one, and more where its value is large."""

@@ -85,13 +85,18 @@ class Outbox:
             letters.append(Letter())
         return letters[-1]
 
-    def enclose(self, peer: int, proposal: Proposal) -> None:
-        """Put a value into the peer's letter, once."""
+    def enclose(self, peer: int, proposal: Proposal) -> Letter:
+        """Put a value into the peer's letter, once; gives the letter, for the votes about it.
+
+        A value may fill it: votes in the next one would look as if somebody had sent them for
+        nothing, and the value as if nobody had voted for it.
+        """
         letter = self.to(peer)
         key = (proposal.instance, proposal.digest)
         if key not in letter.proposals:
             letter.proposals[key] = proposal
             letter.value_bytes += len(proposal.value)
+        return letter
 
     def add(self, peer: int, frame: Frame) -> None:
         """Send a peer this very frame."""

@@ -574,7 +574,7 @@ class Replica:
         sender = self._peers[peer]
         self._now_ms = now_ms
         self._held.forget_missed(peer)
-        self._resender.begin(sender, self._voice.last_sequence, now_ms)
+        self._resender.begin(sender, self._voice.last_sequence)
         sender.is_being_told = False
         self._lost_votes.link_up(peer)
         self._asking.begin(sender)
@@ -912,8 +912,7 @@ class Replica:
                 self._give_up(opened)
                 continue
             self.tally.expired += not opened.waits_for_company
-            if not opened.relays:
-                self._openings.ran_out(opened.instance)
+            self._openings.ran_out(opened.instance, now_ms, is_first=not opened.relays)
             opened.expire(now_ms)
             self._touch(opened)
             self._asking.for_progress(opened)
@@ -933,10 +932,7 @@ class Replica:
         before_ms = now_ms - self._limits.resend_ms
         for peer in self._peers.values():
             self._resender.resend(
-                peer,
-                cast_before_ms=before_ms,
-                last_sequence=self._voice.last_sequence,
-                now_ms=now_ms,
+                peer, cast_before_ms=before_ms, last_sequence=self._voice.last_sequence
             )
         self._asking.tick(now_ms, self._openings.takes_more, self._is_concluded)
         self._relay.tick()
@@ -1028,7 +1024,8 @@ class Replica:
         self._asking.forget(instance)
         self._relay.forget(instance)
         self._resender.forget(instance)
-        self._openings.closed(instance, in_first_round=not opened.relays)
+        is_decided = opened.decide is not None and opened.decide.round == 1
+        self._openings.closed(instance, in_first_round=is_decided and not opened.relays)
 
     def turn_done(self, now_ms: int) -> None:
         """Publish the decisions that are durable now, and tell whoever waited."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 
 from qbft.core import InstanceId
-from qbft.crypto.proposal import Proposal
 from qbft.replica.bounds import Bound
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.open_instance import OpenInstance
@@ -54,12 +53,12 @@ class Resender:
             del self._votes[sequence]
         self._clean()
 
-    def begin(self, peer: Peer, last_sequence: int, now_ms: int) -> None:
+    def begin(self, peer: Peer, last_sequence: int) -> None:
         """Begin anew with a peer that may have missed anything but what it says it has."""
         peer.acknowledged = peer.covered = peer.told
-        self.resend(peer, cast_before_ms=None, last_sequence=last_sequence, now_ms=now_ms)
+        self.resend(peer, cast_before_ms=None, last_sequence=last_sequence)
 
-    def acknowledge(self, peer: Peer, sequence: int, last_sequence: int, now_ms: int) -> None:
+    def acknowledge(self, peer: Peer, sequence: int, last_sequence: int) -> None:
         """Take what a peer says it has, as far as it was sent to it over this link.
 
         So a word from a life before, which this peer's memory did not outlast, counts for nothing.
@@ -68,12 +67,7 @@ class Resender:
         if reached > peer.acknowledged:
             peer.acknowledged = reached
             if peer.has_more:
-                self.resend(
-                    peer,
-                    cast_before_ms=peer.cast_before_ms,
-                    last_sequence=last_sequence,
-                    now_ms=now_ms,
-                )
+                self.resend(peer, cast_before_ms=peer.cast_before_ms, last_sequence=last_sequence)
 
     def take_promise(self, peer: Peer, frame: Frame) -> None:
         """Acknowledge what a frame covers, unless what came before it is missing.
@@ -87,15 +81,12 @@ class Resender:
         peer.received = max(peer.received, frame.covers)
         self._outbox.to(peer.index).acknowledged = peer.received
 
-    def resend(
-        self, peer: Peer, *, cast_before_ms: int | None, last_sequence: int, now_ms: int
-    ) -> None:
-        """Send a peer the votes that it has not acknowledged and that are old enough.
+    def resend(self, peer: Peer, *, cast_before_ms: int | None, last_sequence: int) -> None:
+        """Send a peer the votes that it has not acknowledged and that are old enough (None: all).
 
-        `cast_before_ms` is None where its link is new: then all of them, and all their values.
         `last_sequence` is the number of the last vote that was signed.
         """
-        chosen: list[tuple[CastVote, Proposal | None]] = []
+        chosen: list[tuple[CastVote, OpenInstance]] = []
         votes, value_bytes = 0, 0
         covers = last_sequence
         peer.has_more = False
@@ -121,21 +112,21 @@ class Resender:
                         else Bound.RESEND_VALUE_BYTES_PER_FRAME_MAX
                     )
                 break
-            proposal = opened.proposal_for(peer.index, now_ms, anew=cast_before_ms is None)
-            chosen.append((cast, proposal))
+            chosen.append(entry)
+            proposal = opened.proposal_for(peer.index)
             value_bytes += len(proposal.value) if proposal is not None else 0
         if chosen:
             self._put(peer, chosen, covers)
 
-    def _put(self, peer: Peer, chosen: list[tuple[CastVote, Proposal | None]], covers: int) -> None:
-        """Values before their votes; each letter promises the range of those that it holds."""
-        for _, proposal in chosen:
-            if proposal is not None:
-                self._outbox.enclose(peer.index, proposal)
+    def _put(self, peer: Peer, chosen: list[tuple[CastVote, OpenInstance]], covers: int) -> None:
+        """Each vote beside its value; each letter promises the range of those that it holds."""
         after, last = peer.acknowledged, chosen[-1][0]
-        for cast, _ in chosen:
-            up_to = covers if cast is last else cast.sequence
+        for cast, opened in chosen:
+            proposal = opened.proposal_for(peer.index)
             letter = self._outbox.to(peer.index)
+            if proposal is not None:
+                letter = self._outbox.enclose(peer.index, proposal)
+            up_to = covers if cast is last else cast.sequence
             letter.relayed.append(cast.own.vote)
             letter.promise(after, up_to)
             after = up_to

@@ -88,63 +88,88 @@ def test_alone_a_peer_may_open_much() -> None:
 
 WINDOW = replace(
     LIMITS,
-    open_instances_per_peer_max=12,
+    opening_places_max=100,
+    open_instances_per_peer_max=40,
     open_instances_per_peer_first=6,
     open_instances_per_peer_min=3,
+    stuck_ms=8_000,
     waiting_openings_max=100,
 )
 
 
-def opened_by(room: Room, peer: int) -> list[InstanceId]:
-    """What a peer alone has open."""
-    return [which for which, opener in room.openings.openers.items() if opener == peer]
-
-
-def let_end(room: Room, peer: int, *, in_first_round: bool) -> int:
+def end_all(room: Room, peer: int, *, in_first_round: bool) -> int:
     """Have all end that a peer has open, and open what waits; gives how much it has open then."""
-    for which in opened_by(room, peer):
+    for which in [which for which, opener in room.openings.openers.items() if opener == peer]:
         if not in_first_round:
-            room.openings.ran_out(which)
+            room.openings.ran_out(which, room.now, is_first=True)
         room.openings.closed(which, in_first_round=in_first_round)
+    room.now += LIMITS.opening_place_ms
     room.go_on()
     return room.openings.count_of(peer)
 
 
 @pytest.mark.bites("open_instances_per_peer_max")
-def test_whose_instances_need_one_round_may_have_more_of_them_open() -> None:
+@pytest.mark.parametrize("way", [Way.FORWARD, Way.LEAD])
+def test_whose_instances_need_one_round_may_have_more_of_them_open(way: Way) -> None:
     """docs/adr/021: a congestion window, which begins small and has an end."""
     room = Room(WINDOW)
-    assert room.asks(OTHER, 60) == 6
+    assert room.asks(OTHER, 99, way) == 6
     assert room.bites.of(Bound.OPEN_INSTANCES_PER_PEER_MAX, OTHER) > 0
-    assert [let_end(room, OTHER, in_first_round=True) for _ in range(2)] == [12, 12]
+    assert [end_all(room, OTHER, in_first_round=True) for _ in range(3)] == [12, 24, 40]
 
 
-def test_whose_instances_need_more_rounds_may_have_fewer_of_them_open() -> None:
+@pytest.mark.parametrize("way", [Way.FORWARD, Way.LEAD])
+def test_whose_instances_need_more_rounds_may_have_fewer_of_them_open(way: Way) -> None:
     """docs/adr/021: late nodes are later for each that is open; but a few each peer always may."""
     room = Room(WINDOW)
-    room.asks(LIAR, 60)
-    assert [let_end(room, LIAR, in_first_round=False) for _ in range(3)] == [3, 3, 3]
-    assert let_end(room, LIAR, in_first_round=True) == 6
+    room.asks(LIAR, 60, way)
+    assert [end_all(room, LIAR, in_first_round=False) for _ in range(3)] == [3, 3, 3]
+    assert end_all(room, LIAR, in_first_round=True) == 6
 
 
 def test_in_a_window_a_large_value_counts_for_several() -> None:
     """docs/adr/021: as long as there is room at all one fits, however large it is."""
     room = Room(WINDOW)
     assert [room.ask(LIAR, value=bytes(450)) is not None for _ in range(3)] == [True, True, False]
-    assert let_end(room, LIAR, in_first_round=False) == 1
-    assert let_end(room, LIAR, in_first_round=True) == 0
-    room.now = 10_000
-    assert room.ask(LIAR, value=bytes(2_000)) is not None
+    assert end_all(room, LIAR, in_first_round=False) == 1
+    assert end_all(room, LIAR, in_first_round=False) == 0
+    room.now += 10_000
+    assert room.ask(LIAR, value=bytes(450)) is not None
     assert room.ask(LIAR) is None
 
 
-def test_each_way_to_ask_has_its_own_window() -> None:
-    """What a peer hands on may be a liar's doing, and never end; its clients are not kept out."""
+def test_what_is_stuck_leaves_the_window() -> None:
+    """It may never be decided; whoever hands on what a liar asks it for is not kept out by that."""
+    room = Room(WINDOW)
+    assert room.asks(OTHER, 30) == 6
+    stuck = list(room.openings.openers)
+    room.now = 7_999
+    for which in stuck:
+        room.openings.ran_out(which, room.now, is_first=which == stuck[0])
+    assert room.go_on() == []
+    room.now = 8_000
+    for which in stuck:
+        room.openings.ran_out(which, room.now, is_first=False)
+        room.openings.ran_out(which, room.now, is_first=False)
+    assert len(room.go_on()) == 5
+    for which in stuck:
+        room.openings.closed(which)
+    assert room.openings.count_of(OTHER) == 5
+
+
+def test_what_comes_beside_votes_is_not_held_against_who_hands_it_on() -> None:
+    """After a partition it is in a later round there, and cannot end in its first one here."""
+    room = Room(WINDOW)
+    room.asks(OTHER, 99, Way.BESIDE)
+    assert [end_all(room, OTHER, in_first_round=False) for _ in range(3)] == [6, 6, 6]
+    assert [end_all(room, OTHER, in_first_round=True) for _ in range(3)] == [6, 6, 6]
+
+
+def test_a_full_window_of_what_is_led_keeps_no_forward_out() -> None:
+    """Each has its own."""
     room = Room(replace(WINDOW, opening_places_free=20))
-    assert room.asks(OTHER, 20, Way.BESIDE) == 6
+    assert room.asks(OTHER, 20, Way.LEAD) == 6
     assert room.asks(OTHER, 20, Way.FORWARD) == 6
-    assert room.asks(OTHER, 20, Way.LEAD) == 0
-    assert room.openings.count_of(OTHER) == 12
 
 
 def test_where_little_is_open_anybody_may_open_more() -> None:

@@ -247,59 +247,56 @@ LARGE = Proposal(instance(), b"large " * 10)
 
 
 def large_rig() -> Rig:
-    """Validator 1, in an instance whose value is too large to travel with every vote."""
+    """Validator 1, in round 2 of an instance whose value is too large to travel with a vote."""
     rig = Rig(1, limits=ReplicaLimits(proposal_bytes_per_frame_max=10))
-    rig.receive(2, proposals=(LARGE,))
+    rig.receive(0, own_section(vote(PP, 0, LARGE), proposals=(LARGE,)))
     rig.wait(1_000)
     assert ("ROUND_CHANGE", 2) in kinds(rig.turns)
     return rig
 
 
-def given(rig: Rig, peer: int, ms: int) -> int:
-    """How often a peer is given the large value in so long."""
-    return sent_to(rig.wait(ms), peer, "proposals").count(LARGE)
+def given(rig: Rig, peer: int) -> list[Proposal]:
+    """What a peer is sent again of values, its votes and the answer to its question included."""
+    turns = [*rig.wait(1_000), rig.receive(peer, wanted_decisions=(instance(),))]
+    assert resent(turns, peer)
+    return sent_to(turns, peer, "proposals")
 
 
-def test_a_large_value_is_sent_again_each_time_after_twice_as_long() -> None:
-    """docs/adr/021: nodes that are late do not send all their values in every round.
-
-    The votes go at their pace: what a peer needs in order to open is all there, once it reads it.
-    """
+def test_who_has_voted_for_a_large_value_is_not_sent_it_again() -> None:
+    """docs/adr/021: nodes that are late do not send each other all their values in each round."""
     rig = large_rig()
-    assert [given(rig, 3, 500) for _ in range(16)] == [1, 1, 0, 1, 0, 0, 0, 1] + [0] * 7 + [1]
-    assert len(resent(rig.wait(500), 3)) == 1
-
-
-def test_over_a_new_link_a_large_value_is_sent_at_once() -> None:
-    """K19: whatever was sent before may be lost."""
-    rig = large_rig()
-    given(rig, 3, 4_000)
-    for _ in range(3):
-        rig.replica.link_up(3, rig.now)
-        assert given(rig, 3, 100) == 1
-
-
-def test_who_votes_is_sent_no_large_value_again() -> None:
-    """It has opened the instance, and asks for the bytes that a vote of its waits for (U3)."""
-    rig = large_rig()
-    rig.receive(3, own_section(round_change(3, 2)))
+    rig.receive(3, own_section(vote(PREPARE, 3, LARGE)))
+    assert given(rig, 3) == []
+    assert given(rig, 2)[0] == LARGE
     rig.replica.link_up(3, rig.now)
-    turns = rig.wait(5_000)
-    assert resent(turns, 3)
-    assert sent_to(turns, 3, "proposals") == []
-    turns = rig.receive(3, wanted_values=((instance(), LARGE.digest),))
-    assert sent_to(turns, 3, "proposals") == [LARGE]
+    assert given(rig, 3) == []
+    turn = rig.receive(3, wanted_values=((instance(), LARGE.digest),))
+    assert sent_to(turn, 3, "proposals") == [LARGE]
 
 
-def test_who_asks_how_an_instance_stands_is_told_without_a_large_value_too() -> None:
-    """U3: of a crowd of stuck instances each node asks another one in every round."""
+def test_who_has_voted_for_nothing_yet_is_sent_a_large_value_too() -> None:
+    """U9: opened by others' ROUND-CHANGEs a node knows no value; as a leader it needs one."""
     rig = large_rig()
     rig.receive(3, own_section(round_change(3, 2)))
-    turns = rig.receive(3, wanted_decisions=(instance(),))
-    assert [v.type.name for v in resent(turns, 3)] == ["ROUND_CHANGE"]
-    assert sent_to(turns, 3, "proposals") == []
-    turns = rig.receive(0, wanted_decisions=(instance(),))
-    assert sent_to(turns, 0, "proposals") == [LARGE]
+    assert given(rig, 3)[0] == LARGE
+
+
+def test_a_large_value_and_the_vote_about_it_are_in_one_frame() -> None:
+    """U5: taken or dropped together, so that no vote is acknowledged whose value is lost."""
+    rig = Rig(1)
+    values = [Proposal(instance(height), bytes(300 << 10)) for height in range(3)]
+    for value in values:
+        rig.receive(2, proposals=(value,))
+    rig.wait(1_000)
+    rig.replica.link_up(3, rig.now)
+    turns = rig.wait(0)
+    for _ in range(10):
+        turns += [rig.receive(3, acknowledged=max(covers(turns, 3)))]
+    frames = [frame for frame in letters(turns, 3) if frame.proposals]
+    assert {value for frame in frames for value in frame.proposals} == set(values)
+    for frame in frames:
+        assert [p.instance for p in frame.proposals] == [v.instance for v in frame.relayed]
+        assert frame.covers
 
 
 @pytest.mark.bites("tick_instances_max")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="another C library has another allocator"
 )
+
+TUNED = ("MALLOC_", "GLIBC_TUNABLES")
 
 _HOLES = """
 import sys
@@ -36,7 +39,12 @@ print(resident_mib() - before)
 def kept_mib(how: str) -> float:
     """What a process still holds of 200 MiB that it has freed."""
     done = subprocess.run(
-        [sys.executable, "-c", _HOLES, how], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", _HOLES, how],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={key: value for key, value in os.environ.items() if not key.startswith(TUNED)},
     )
     return float(done.stdout)
 

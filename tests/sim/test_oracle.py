@@ -292,7 +292,7 @@ CROWDED = replace(
 
 def peers_have_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """Peers may open what they like."""
-    monkeypatch.setattr(Openings, "_has_place", lambda openings, peer, way: True)
+    monkeypatch.setattr(Openings, "has_place_in", lambda openings, peer, way: True)
 
 
 def clients_have_places(monkeypatch: pytest.MonkeyPatch) -> None:
