@@ -586,7 +586,8 @@ class Replica:
         if not opened.learn(sender, proposal, self._now_ms):
             self._reject("value_budget", sender)
             return
-        if opened.input is None and may_be_input and not self._gives_own(opened):
+        may_be_input = may_be_input and opened.input is None and not self._gives_own(opened)
+        if may_be_input and opened.checks.may_adopt(sender, proposal.digest):
             self._give_input(opened, proposal)
         self._touch(opened)
 
@@ -770,6 +771,8 @@ class Replica:
         if self._open.get(opened.instance) is opened:
             self._now_ms = now_ms()
             opened.conclude_check(proposal.digest, self._now_ms, valid=valid)
+            if valid and opened.input is None and opened.checks.is_candidate(proposal.digest):
+                self._give_input(opened, proposal)
             self._touch(opened)
 
     def _provided(self, opened: OpenInstance, proposal: Proposal) -> None:

@@ -1,5 +1,7 @@
 """Validity before `step`: PRE-PREPAREs wait for the application's answer (DESIGN, validity).
 
+So does what might be adopted: nodes that had adopted what they refuse could decide nothing else.
+
 One with a quorum of PREPAREs of an earlier round for its own value skips the check: f+1 correct
 nodes have passed it, and a locked value that some node now finds invalid could stall the instance
 for ever.
@@ -21,6 +23,7 @@ class ValueChecks:
         self._room = room
         self._quorum = quorum
         self._answers: dict[bytes, bool] = {}
+        self._candidates: dict[bytes, int] = {}
         self._asked: set[bytes] = set()
         self._refused: dict[int, int] = {}
 
@@ -40,19 +43,38 @@ class ValueChecks:
         """Let a PRE-PREPARE wait for its answer; False if something had to be dropped."""
         return isinstance(message.value, bytes) and self._room.hold(message.value, sender, message)
 
-    def start(self, may_ask: Callable[[int], bool]) -> list[tuple[bytes, int]]:
-        """Give (digest, leader) of the values to ask about now, each once until it is answered.
+    def may_adopt(self, sender: int, digest: bytes) -> bool:
+        """Whether a peer's value may become the input; one that is not known yet is asked about."""
+        if not self.enabled:
+            return True
+        answer = self._answers.get(digest)
+        if answer is None:
+            self._candidates.setdefault(digest, sender)
+        return answer is True
 
-        `may_ask(leader)` tells whether one more of that leader's may be asked about.
+    def is_candidate(self, digest: bytes) -> bool:
+        """Whether a value that was found valid is one to adopt."""
+        return digest in self._candidates
+
+    def start(self, may_ask: Callable[[int], bool]) -> list[tuple[bytes, int]]:
+        """Give (digest, proposer) of the values to ask about now, each once until it is answered.
+
+        The proposer is the leader, or the peer that sent what might be adopted. `may_ask(proposer)`
+        tells whether one more of that validator's may be asked about.
         """
         wanted: list[tuple[bytes, int]] = []
-        for digest in self._room.digests():
-            if digest not in self._asked:
-                proposer = self._room.of(digest)[0][1].source
-                if may_ask(proposer):
-                    self._asked.add(digest)
-                    wanted.append((digest, proposer))
+        for digest in self._unasked():
+            waiting = self._room.of(digest)
+            proposer = waiting[0][1].source if waiting else self._candidates[digest]
+            if may_ask(proposer):
+                self._asked.add(digest)
+                wanted.append((digest, proposer))
         return wanted
+
+    def _unasked(self) -> list[bytes]:
+        """The values that are neither answered nor being asked about."""
+        unknown = (digest for digest in self._candidates if digest not in self._answers)
+        return [d for d in dict.fromkeys((*self._room.digests(), *unknown)) if d not in self._asked]
 
     def conclude(self, digest: bytes, *, valid: bool | None) -> list[tuple[int, Message]]:
         """Take an answer (None: none came, ask again); give what may go on."""
@@ -80,7 +102,7 @@ class ValueChecks:
     @property
     def pending(self) -> bool:
         """Whether something waits that is not being asked about."""
-        return bool(self._room) and any(d not in self._asked for d in self._room.digests())
+        return bool(self._room or self._candidates) and bool(self._unasked())
 
 
 def _is_prepared(message: Message, quorum: int) -> bool:

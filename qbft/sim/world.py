@@ -53,6 +53,7 @@ SMALL_LIMITS = ReplicaLimits(
     later_votes_per_source_max=6,
     waiting_per_source_max=2,
     unsolicited_values_per_peer_max=2,
+    proposal_bytes_per_frame_max=4,
     resend_votes_per_frame_max=8,
     wanted_per_frame_max=4,
     turn_work_max=24,

@@ -15,6 +15,7 @@ from replica_builders import (
     own_section,
     proposal,
     round_change,
+    signed_by,
     vote,
     votes,
     work,
@@ -80,6 +81,38 @@ async def test_an_invalid_value_is_not_prepared_and_the_round_changes() -> None:
     assert rig.rejected == [("invalid_value", 0)]
 
 
+async def test_what_the_application_refuses_is_not_adopted() -> None:
+    """SCENARIOS B14: else no leader had anything that the others do not refuse, for ever."""
+    rig = Rig(1, application=Judge(v=False, w=True))
+    rig.receive(0, own_section(proposing(V), proposals=(V,)))
+    await work(rig)
+    rig.propose(W)
+    rig.wait(1_000)
+    for source in (2, 3):
+        rig.receive(source, own_section(round_change(source, 2)))
+    assert [v.value for v in signed_by(rig.turns) if v.type is PP] == [W.digest]
+
+
+async def test_a_forward_is_adopted_once_the_application_has_found_it_valid() -> None:
+    """DESIGN, validity: one question for it as an input, none for it as the leader's value."""
+    judge = Judge(v=True)
+    rig = Rig(0, application=judge)
+    rig.receive(2, proposals=(V,))
+    assert kinds(rig.turns) == []
+    await work(rig)
+    assert kinds(rig.turns) == [("PRE_PREPARE", 1), ("PREPARE", 1)]
+    assert judge.asked == [(instance(), b"v", 2)]
+
+
+async def test_a_second_forward_is_adopted_where_the_first_is_refused() -> None:
+    """Whoever is first does not keep others out by what nobody accepts."""
+    rig = Rig(0, application=Judge(v=False, w=True))
+    rig.receive(2, proposals=(V,))
+    rig.receive(3, proposals=(W,))
+    await work(rig)
+    assert {v.value for v in signed_by(rig.turns)} == {W.digest}
+
+
 @pytest.mark.parametrize("value", [b"silent", b"raises"])
 async def test_no_answer_holds_it_and_asks_again(value: bytes) -> None:
     """DESIGN: asynchronously and with a deadline; no answer: it is held."""
@@ -102,12 +135,13 @@ async def test_no_answer_holds_it_and_asks_again(value: bytes) -> None:
 
 async def test_a_locked_value_skips_the_check() -> None:
     """One justified by J2: f+1 correct nodes have passed it, and it could stall for ever else."""
-    rig = Rig(2, application=Judge(v=False))
+    judge = Judge(v=False)
+    rig = Rig(2, application=judge)
     changes = [round_change(s, 2, prepared=V, prepares=(0, 1, 3)).stripped() for s in (0, 1, 3)]
     locked = vote(PP, 1, V, 2, justification=[*changes, *votes(PREPARE, (0, 1, 3), V)])
     rig.receive(1, own_section(locked, proposals=(V,)))
     assert ("PREPARE", 2) in kinds(rig.turns)
-    assert [turn.work for turn in rig.turns if turn.work] == []
+    assert judge.asked == []
 
 
 @pytest.mark.parametrize(
@@ -137,7 +171,7 @@ async def test_own_values_are_not_judged() -> None:
     """What this node proposes itself came through its own client's door."""
     judge = Judge()
     rig = Rig(0, application=judge)
-    rig.receive(2, proposals=(V,))
+    rig.propose(V)
     assert kinds(rig.turns) == [("PRE_PREPARE", 1), ("PREPARE", 1)]
     assert judge.asked == []
 
