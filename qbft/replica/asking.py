@@ -27,7 +27,8 @@ LEFT_TICKS = 4
 class Asking:
     """What this node lacks, and whom it has asked for it.
 
-    `reject` counts what was refused of a peer's messages for want of budget.
+    `reject` counts what was refused of a peer's messages for want of budget; `touch` has an
+    instance looked at, at the end of the turn, of which the application is to be asked again.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Asking:
         limits: ReplicaLimits,
         outbox: Outbox,
         reject: Callable[[str, int], None],
+        touch: Callable[[OpenInstance], None],
         bites: Bites | None = None,
     ) -> None:
         self._bites = bites or Bites()
@@ -50,6 +52,7 @@ class Asking:
         self._limits = limits
         self._outbox = outbox
         self._reject = reject
+        self._touch = touch
         self._incomplete: dict[InstanceId, OpenInstance] = {}
         self._left: dict[InstanceId, None] = {}
         self._asked: OrderedDict[tuple[InstanceId, bytes], int] = OrderedDict()
@@ -174,6 +177,9 @@ class Asking:
             self._reject("kept_budget", peer)
             self.for_decision(peer, opened.instance)
         opened.lacking.clear()
+        if opened.checks.pending:
+            opened.checks.ask_again()
+            self._touch(opened)
         for digest in opened.awaited.digests():
             askable = {
                 index

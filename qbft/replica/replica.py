@@ -194,6 +194,7 @@ class Replica:
             limits=limits,
             outbox=self._outbox,
             reject=reject,
+            touch=self._touch,
             bites=bites,
         )
         self._sealing = Sealing(

@@ -25,6 +25,7 @@ class ValueChecks:
         self._answers: dict[bytes, bool] = {}
         self._candidates: dict[bytes, int] = {}
         self._asked: set[bytes] = set()
+        self._unanswered: set[bytes] = set()
         self._refused: dict[int, int] = {}
 
     def admits(self, message: Message) -> bool | None:
@@ -77,16 +78,26 @@ class ValueChecks:
         return [d for d in dict.fromkeys((*self._room.digests(), *unknown)) if d not in self._asked]
 
     def conclude(self, digest: bytes, *, valid: bool | None) -> list[tuple[int, Message]]:
-        """Take an answer (None: none came, ask again); give what may go on."""
-        self._asked.discard(digest)
+        """Take an answer (None: none came, ask again later); give what may go on."""
         if valid is None:
+            self._unanswered.add(digest)
             return []
+        self._asked.discard(digest)
+        self._unanswered.discard(digest)
         self._answers[digest] = valid
         waiting = self._room.release(digest)
         if valid:
             return waiting
         self._refused.update((message.source, message.round) for _, message in waiting)
         return []
+
+    def ask_again(self) -> None:
+        """Let what got no answer be asked about again.
+
+        At the pace of ticks: a program that fails at once would else be asked without end.
+        """
+        self._asked -= self._unanswered
+        self._unanswered.clear()
 
     def sources(self) -> list[int]:
         """Whose PRE-PREPAREs wait for an answer, in ascending order."""
@@ -102,6 +113,8 @@ class ValueChecks:
     @property
     def pending(self) -> bool:
         """Whether something waits that is not being asked about."""
+        if self._unanswered:
+            return True
         return bool(self._room or self._candidates) and bool(self._unasked())
 
 

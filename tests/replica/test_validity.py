@@ -133,6 +133,21 @@ async def test_no_answer_holds_it_and_asks_again(value: bytes) -> None:
     assert kinds(rig.turns)[-1][0] == "PREPARE"
 
 
+async def test_an_application_that_fails_at_once_is_asked_at_a_pace() -> None:
+    """Whatever makes it fail may be a liar's value: it must not be asked without end."""
+    judge = Judge()
+    rig = Rig(1, application=judge)
+    what = proposal(b"raises")
+    rig.receive(0, own_section(proposing(what), proposals=(what,)))
+    for _ in range(10):
+        await work(rig)
+    assert len(judge.asked) == 1
+    for _ in range(3):
+        rig.wait(500)
+        await work(rig)
+    assert len(judge.asked) == 4
+
+
 async def test_a_locked_value_skips_the_check() -> None:
     """One justified by J2: f+1 correct nodes have passed it, and it could stall for ever else."""
     judge = Judge(v=False)
