@@ -28,7 +28,7 @@ class ReplicaLimits:
     """... and so many in any case ..."""
 
     stuck_ms: int = 8_000
-    """... for instances that have not been open for longer."""
+    """... without those whose round has run out after they were open for so long: they are stuck."""
 
     open_instances_of_peers_max: int = 64_000
     """... and all peers together, shared out equally; and again as many that F+1 validators have
@@ -103,7 +103,7 @@ class ReplicaLimits:
     """What looking up a decision or value counts for at least, found or not (`pull_bytes_*`)."""
 
     checks_per_proposer_max: int = 64
-    """Values of one leader that the application is looking at; the others wait."""
+    """Values that came from one validator which the application is looking at; the others wait."""
 
     proposal_bytes_per_frame_max: int = 64 * 1024
     """Values above this size are fetched by digest instead of travelling with the vote."""

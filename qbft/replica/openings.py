@@ -83,11 +83,15 @@ class _Window:
 
 
 class _Windowed(NamedTuple):
-    """The places of an open instance in a window, and since when it is open."""
+    """The places of an open instance in a window, and since when it is open.
+
+    `leaves`: it does so once it is stuck.
+    """
 
     window: _Window
     places: int
     opened_ms: int
+    leaves: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -231,16 +235,12 @@ class Openings:
         return False
 
     def takes_more(self, peer: int) -> bool:
-        """Whether to ask a peer for what was refused of it: it has a place, and little waits.
-
-        What it sends then comes beside its votes.
-        """
-        share, limits = self._shares[peer, Way.BESIDE], self._limits
+        """Whether to ask a peer for what was refused of it: it has a place, and little waits."""
+        limits, shares = self._limits, [self._shares[peer, way] for way in Way]
         return (
-            self.has_place_in(peer, Way.BESIDE)
-            and 2 * max(len(self._shares[peer, way].waiting) for way in Way)
-            <= limits.waiting_openings_max
-            and 2 * share.waiting_bytes <= limits.waiting_opening_bytes_max
+            self.has_place(peer)
+            and 2 * max(len(share.waiting) for share in shares) <= limits.waiting_openings_max
+            and 2 * max(share.waiting_bytes for share in shares) <= limits.waiting_opening_bytes_max
         )
 
     def opened(self, instance: InstanceId, opener: int, asked: Asked | None, now_ms: int) -> None:
@@ -255,7 +255,8 @@ class Openings:
         elif asked is not None:
             share = self._shares[opener, asked.way]
             size = 1 if asked.way is Way.BESIDE else self._places_of(asked.proposal)
-            windowed = _Windowed(share.window, size, now_ms)
+            leaves = asked.way is not Way.BESIDE
+            windowed = _Windowed(share.window, size, now_ms, leaves)
             windowed.window.open += windowed.places
             self._windowed[instance] = windowed
         else:
@@ -270,14 +271,15 @@ class Openings:
     def ran_out(self, instance: InstanceId, now_ms: int, *, is_first: bool) -> None:
         """Note that a round of it ran out: after the first its opener may have less open.
 
-        What has been open for long is stuck, not late, and may never end: it leaves the window.
+        What has been open for long is stuck, not late, and may never end: it leaves the window, but
+        not what came beside votes, or what a liar makes a peer hand on took all of its places.
         """
         windowed = self._windowed.get(instance)
         if windowed is None:
             return
         if is_first:
             windowed.window.narrow(windowed.places)
-        if now_ms - windowed.opened_ms >= self._limits.stuck_ms:
+        if windowed.leaves and now_ms - windowed.opened_ms >= self._limits.stuck_ms:
             self._leave_window(instance)
 
     def closed(self, instance: InstanceId, *, in_first_round: bool = False) -> None:

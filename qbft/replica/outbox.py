@@ -89,10 +89,15 @@ class Outbox:
         """Put a value into the peer's letter, once; gives the letter, for the votes about it.
 
         A value may fill it: votes in the next one would look as if somebody had sent them for
-        nothing, and the value as if nobody had voted for it.
+        nothing, and the value as if nobody had voted for it. A large one has a letter of its own,
+        or what does not fit into a frame would part them.
         """
         letter = self.to(peer)
         key = (proposal.instance, proposal.digest)
+        size = letter.value_bytes + len(proposal.value)
+        if key not in letter.proposals and letter.value_bytes and size > FRAME_VALUE_BYTES_MAX:
+            letter = Letter()
+            self._letters[peer].append(letter)
         if key not in letter.proposals:
             letter.proposals[key] = proposal
             letter.value_bytes += len(proposal.value)

@@ -137,7 +137,10 @@ class Application(Protocol):
     """Whose values are valid. Must be deterministic in (instance, value) (DESIGN, validity)."""
 
     async def check_value(self, instance: InstanceId, value: bytes, proposer: int) -> bool:
-        """Whether this value may be decided; `proposer` is the leader that sent it."""
+        """Whether this value may be decided; `proposer` is the validator it came from here.
+
+        That is the leader, or a peer that handed on what might be adopted: asked once for both.
+        """
         ...
 
 

@@ -49,7 +49,9 @@ class Questions:
             for digest, leader in opened.checks.start(self._takes_check):
                 proposal = opened.proposals[digest]
                 self._work.append(partial(self._check, self.application, opened, proposal, leader))
-        if self.source is not None and opened.input is None and self._takes_value(opened):
+        if self.source is None or opened.input is not None or opened.checks.may_soon_adopt:
+            return
+        if self._takes_value(opened):
             self._work.append(partial(self._provide, self.source, opened))
 
     def drain(self) -> list[Work]:

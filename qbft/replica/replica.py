@@ -772,7 +772,9 @@ class Replica:
         if self._open.get(opened.instance) is opened:
             self._now_ms = now_ms()
             opened.conclude_check(proposal.digest, self._now_ms, valid=valid)
-            if valid and opened.input is None and opened.checks.is_candidate(proposal.digest):
+            is_wanted = valid and opened.input is None
+            is_wanted = is_wanted and opened.checks.is_candidate(proposal.digest)
+            if is_wanted and not self._gives_own(opened):
                 self._give_input(opened, proposal)
             self._touch(opened)
 

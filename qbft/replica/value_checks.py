@@ -57,6 +57,14 @@ class ValueChecks:
         """Whether a value that was found valid is one to adopt."""
         return digest in self._candidates
 
+    @property
+    def may_soon_adopt(self) -> bool:
+        """Whether the first answer about a value that might be adopted is still to come."""
+        return any(
+            digest not in self._answers and digest not in self._unanswered
+            for digest in self._candidates
+        )
+
     def start(self, may_ask: Callable[[int], bool]) -> list[tuple[bytes, int]]:
         """Give (digest, proposer) of the values to ask about now, each once until it is answered.
 

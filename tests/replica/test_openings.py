@@ -157,6 +157,20 @@ def test_what_is_stuck_leaves_the_window() -> None:
     assert room.openings.count_of(OTHER) == 5
 
 
+def test_what_is_stuck_beside_votes_keeps_nobody_s_forwards_out() -> None:
+    """A liar that has an honest node hand on what never ends does not take all of its places."""
+    room = Room(WINDOW)
+    for _ in range(20):
+        room.asks(OTHER, 30, Way.BESIDE)
+        room.now += 9_000
+        for which in list(room.openings.openers):
+            room.openings.ran_out(which, room.now, is_first=False)
+        room.go_on()
+    assert room.openings.count_of(OTHER) == 6
+    assert room.ask(OTHER, Way.FORWARD) is not None
+    assert room.ask(OTHER, Way.LEAD) is not None
+
+
 def test_what_comes_beside_votes_is_not_held_against_who_hands_it_on() -> None:
     """After a partition it is in a later round there, and cannot end in its first one here."""
     room = Room(WINDOW)
@@ -364,9 +378,11 @@ def test_a_queue_has_an_end() -> None:
 def test_a_queue_has_an_end_in_bytes() -> None:
     """But one value may wait, however large it is."""
     room = Room()
+    assert room.openings.takes_more(LIAR)
     assert room.openings.wait(LIAR, room.asked(value=bytes(2_000)))
     assert not room.openings.wait(LIAR, room.asked())
     assert room.bites.of(Bound.WAITING_OPENING_BYTES_MAX, LIAR) == 1
+    assert not room.openings.takes_more(LIAR)
 
 
 def test_of_one_instance_one_value_of_a_peer_waits() -> None:

@@ -284,7 +284,8 @@ def test_who_has_voted_for_nothing_yet_is_sent_a_large_value_too() -> None:
 def test_a_large_value_and_the_vote_about_it_are_in_one_frame() -> None:
     """U5: taken or dropped together, so that no vote is acknowledged whose value is lost."""
     rig = Rig(1)
-    values = [Proposal(instance(height), bytes(300 << 10)) for height in range(3)]
+    sizes = (200 << 10, 1 << 20, 300 << 10, 1 << 20)
+    values = [Proposal(instance(height), bytes(size)) for height, size in enumerate(sizes)]
     for value in values:
         rig.receive(2, proposals=(value,))
     rig.wait(1_000)

@@ -104,6 +104,27 @@ async def test_a_forward_is_adopted_once_the_application_has_found_it_valid() ->
     assert judge.asked == [(instance(), b"v", 2)]
 
 
+async def test_no_value_is_asked_for_while_one_may_be_adopted() -> None:
+    """ProvideValue is for an instance for which nothing has come (docs/APPLICATIONS.md)."""
+
+    class Source:
+        asked = 0
+
+        async def provide_value(self, which: InstanceId) -> Proposal:
+            self.asked += 1
+            return Proposal(which, b"w")
+
+    source = Source()
+    rig = Rig(0, application=Judge(v=False), source=source)
+    rig.receive(2, proposals=(V,))
+    assert sum(len(turn.work) for turn in rig.turns) == 1
+    await work(rig)
+    assert source.asked == 0
+    await work(rig)
+    assert source.asked == 1
+    assert {v.value for v in signed_by(rig.turns)} == {W.digest}
+
+
 async def test_a_second_forward_is_adopted_where_the_first_is_refused() -> None:
     """Whoever is first does not keep others out by what nobody accepts."""
     rig = Rig(0, application=Judge(v=False, w=True))
@@ -156,7 +177,9 @@ async def test_a_locked_value_skips_the_check() -> None:
     locked = vote(PP, 1, V, 2, justification=[*changes, *votes(PREPARE, (0, 1, 3), V)])
     rig.receive(1, own_section(locked, proposals=(V,)))
     assert ("PREPARE", 2) in kinds(rig.turns)
-    assert judge.asked == []
+    await work(rig)
+    assert judge.asked == [(instance(), b"v", 1)]  # whether to adopt it
+    assert rig.replica._open[instance()].input is None
 
 
 @pytest.mark.parametrize(
