@@ -103,7 +103,7 @@ class ReplicaLimits:
     """What looking up a decision or value counts for at least, found or not (`pull_bytes_*`)."""
 
     checks_per_proposer_max: int = 64
-    """Values that came from one validator which the application is looking at; the others wait."""
+    """Values that came from one validator and that the application is looking at; others wait."""
 
     proposal_bytes_per_frame_max: int = 64 * 1024
     """Values above this size are fetched by digest instead of travelling with the vote."""
