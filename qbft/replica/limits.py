@@ -28,7 +28,7 @@ class ReplicaLimits:
     """... and so many in any case ..."""
 
     stuck_ms: int = 8_000
-    """... without those whose round has run out after they were open for so long: they are stuck."""
+    """... without those that have been open for so long when a round runs out: they are stuck."""
 
     open_instances_of_peers_max: int = 64_000
     """... and all peers together, shared out equally; and again as many that F+1 validators have
