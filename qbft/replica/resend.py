@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 
 from qbft.core import InstanceId
+from qbft.crypto.proposal import Proposal
 from qbft.replica.bounds import Bound
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.open_instance import OpenInstance
@@ -86,7 +87,7 @@ class Resender:
 
         `last_sequence` is the number of the last vote that was signed.
         """
-        chosen: list[tuple[CastVote, OpenInstance]] = []
+        chosen: list[tuple[CastVote, Proposal | None]] = []
         votes, value_bytes = 0, 0
         covers = last_sequence
         peer.has_more = False
@@ -112,17 +113,16 @@ class Resender:
                         else Bound.RESEND_VALUE_BYTES_PER_FRAME_MAX
                     )
                 break
-            chosen.append(entry)
             proposal = opened.proposal_for(peer.index)
+            chosen.append((cast, proposal))
             value_bytes += len(proposal.value) if proposal is not None else 0
         if chosen:
             self._put(peer, chosen, covers)
 
-    def _put(self, peer: Peer, chosen: list[tuple[CastVote, OpenInstance]], covers: int) -> None:
+    def _put(self, peer: Peer, chosen: list[tuple[CastVote, Proposal | None]], covers: int) -> None:
         """Each vote beside its value; each letter promises the range of those that it holds."""
         after, last = peer.acknowledged, chosen[-1][0]
-        for cast, opened in chosen:
-            proposal = opened.proposal_for(peer.index)
+        for cast, proposal in chosen:
             letter = self._outbox.to(peer.index)
             if proposal is not None:
                 letter = self._outbox.enclose(peer.index, proposal)
