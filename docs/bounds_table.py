@@ -336,7 +336,7 @@ UNCOUNTED = {
     # the replica
     "open_instances_per_peer_first": "above it, counted as `open_instances_per_peer_max`",
     "open_instances_per_peer_min": "above it, counted as `open_instances_per_peer_max`",
-    "stuck_ms": "nothing: a pace",
+    "stuck_ms": PACE,
     "opening_places_free": "above it, counted as `opening_places_min`",
     "opening_places_max": "counted as `opening_places_min`",
     "contention_ms": PACE,
