@@ -118,6 +118,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source("qbft/replica/outbox.py"),
         Source("qbft/replica/driver.py"),
         Source("qbft/replica/epoch.py"),
+        Source("qbft/replica/voice.py"),
         Source("qbft/replica/policy.py"),
         Source(
             "qbft/replica/recollection.py",
@@ -370,6 +371,7 @@ UNCOUNTED = {
     "FRAME_VOTES_MAX": "several frames",
     "FRAME_WANTS_MAX": "several frames",
     "SEALS_MAX": "it is invalid here",
+    "VOTES_REMEMBERED_MAX": "a later lost vote is met while its number is not given out",
     # links
     "message_bytes_max": "own frames are split; of others, gRPC ends the stream",
     "batch_frames_max": PACE,

@@ -110,6 +110,11 @@ class ConfigStore:
                 yield entry, settings.apply(entry)
 
 
+def printable(text: str | None) -> str:
+    """What a terminal takes: JSON may hold halves of characters, and anybody may set such."""
+    return str(text).encode(errors="replace").decode()
+
+
 async def main(cluster_file: str, what: str, key: str = "", *value: str) -> None:
     """One of: set KEY VALUE [EXPECTED], remove KEY, get KEY, watch [PREFIX]."""
     async with Client(cluster_file) as client:
@@ -121,10 +126,10 @@ async def main(cluster_file: str, what: str, key: str = "", *value: str) -> None
                 print("removed" if await store.set(key, None) else "not removed")
             case "get":
                 setting = await store.get(key)
-                print(setting.value, setting.version)
+                print(printable(setting.value), setting.version)
             case "watch":
                 async for changed, setting in store.watch(key):
-                    print(changed, setting.value, setting.version, flush=True)
+                    print(printable(changed), printable(setting.value), setting.version, flush=True)
             case _:
                 sys.exit(main.__doc__)
 

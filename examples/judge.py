@@ -18,7 +18,8 @@ class Judge(pb_grpc.ApplicationServiceServicer):
 
     async def Decided(self, request, context):  # noqa: N802, D102
         decision = request.decision
-        print(f"{decision.instance.topic}/{decision.instance.height} = {decision.value.decode()}")
+        value = decision.value.decode(errors="replace")  # what fails here is told again and again
+        print(f"{decision.instance.topic}/{decision.instance.height} = {value}")
         return pb.DecidedReply()
 
 

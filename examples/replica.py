@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from qbft import Decision, Definition, InstanceId
+from qbft.core import Value
 from qbft.crypto.certificate import verify_certificate
 from qbft.crypto.keys import VoteKey
 from qbft.crypto.proposal import Proposal
@@ -74,6 +75,19 @@ class FileJournal:
     def get(self, instance: InstanceId) -> Decision | None:
         """The decision of an instance."""
         return self._decisions.get(instance)
+
+    def digest(self, instance: InstanceId) -> Value | None:
+        """What was decided of an instance."""
+        decision = self.get(instance)
+        return None if decision is None else decision.certificate.value
+
+    def size(self, instance: InstanceId) -> int:
+        """All is in memory: nothing has to be read."""
+        return 0
+
+    def position(self, instance: InstanceId) -> int | None:
+        """Where it stands in the order."""
+        return None if self.get(instance) is None else self._order.index(instance) + 1
 
     def add(self, decisions: Sequence[Decision]) -> None:
         """The commit has them."""

@@ -368,9 +368,16 @@ class Cluster(Table):
         )
 
     def descends_from(self, known: Cluster) -> bool:
-        """Whether it is this cluster, or one to which it has handed over, by its own validators."""
-        lineage = [ended.roster.cluster_id for ended in self.ended]
-        return known.roster.cluster_id in [*lineage, self.roster.cluster_id]
+        """Whether it is this cluster, or one to which it has handed over, by its own validators.
+
+        That chain begins at the known cluster. An epoch before it is vouched for by nobody but
+        itself, so that none may be named which the known file does not name.
+        """
+        lineage = [*(ended.roster.cluster_id for ended in self.ended), self.roster.cluster_id]
+        if known.roster.cluster_id not in lineage:
+            return False
+        before = self.ended[: lineage.index(known.roster.cluster_id)]
+        return before == known.ended[max(0, len(known.ended) - len(before)) :]
 
     def roster_of(self, instance: InstanceId) -> Roster:
         """Whose certificates count for an instance: this epoch's, or those of one before it."""

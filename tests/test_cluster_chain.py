@@ -17,6 +17,7 @@ from qbft.replica.policy import TopicPolicy
 from qbft.verify import verify
 
 FIRST, SECOND, THIRD = (1, 2, 3, 4), (1, 2, 3, 5), (6, 2, 3, 5, 7)
+OTHERS = (8, 9, 10, 11)
 
 
 @cache
@@ -84,6 +85,26 @@ def test_whoever_trusts_an_old_cluster_can_tell_its_descendants() -> None:
     assert last.descends_from(last)
     assert not first.descends_from(last)
     assert not last.descends_from(cluster(0, (1, 2, 3, 8)))
+
+
+def test_no_epoch_is_put_before_a_trusted_one() -> None:
+    """Else one key, which nobody knows, would decide for all heights of a cluster that is trusted.
+
+    Such an epoch vouches for itself: its seal names the trusted cluster, and is genuine.
+    """
+    _, second, last = chain()
+    forged = cluster(0, OTHERS)
+    for trusted in (cluster(1, SECOND), second):
+        seal = Seal(trusted.roster.cluster_id, 2**63)
+        forged_before = cluster(1, SECOND, predecessors=hand_over(forged, OTHERS, seal))
+        data = decide(forged, OTHERS, InstanceId(BTC, 0), b"v")
+        assert verify(data, forged_before).value == b"v", "the file is consistent in itself"
+        assert not forged_before.descends_from(trusted)
+    only_the_last = last.model_copy(update={"predecessors": last.predecessors[1:]})
+    assert only_the_last.descends_from(second), "it says less of what was before, and nothing else"
+    assert not last.descends_from(cluster(1, SECOND)), (
+        "nobody that is trusted vouches for the first"
+    )
 
 
 def test_five_validators_need_four() -> None:

@@ -48,9 +48,10 @@ class InstanceAccount:
     `round` is the engine's, or that of the decision; `cast` are the types of the node's own votes
     of that round. `pre_prepares` to `round_changes` name the validators whose votes of that round
     the engine has, `later` those of whom it has votes of later rounds. `awaits_bytes_of` and
-    `awaits_check_of` name whose messages wait for a value's bytes or for the application,
-    `found_invalid_of` whose PRE-PREPARE of that round has a value that the application finds
-    invalid, `dropped_of` of whose messages something found no room, `waits_for_place_of` whose
+    `awaits_check_of` name whose messages wait for a value's bytes or for the application, or whose
+    value that the node could adopt does; `found_invalid_of` whose PRE-PREPARE of that round has a
+    value that the application finds invalid, `not_adopted_of` whose value it could else adopt,
+    `dropped_of` of whose messages something found no room, `waits_for_place_of` whose
     proposal waits until the node may open more of that peer's. `guarded`: the topic asks for signed
     proposals; `adopts`: a node without an input takes another's. `timer_ms` is in how many
     milliseconds the round timer runs out, None if it does not run; `waits_for_company`: it has not
@@ -73,6 +74,7 @@ class InstanceAccount:
     awaits_bytes_of: Validators = ()
     awaits_check_of: Validators = ()
     found_invalid_of: Validators = ()
+    not_adopted_of: Validators = ()
     dropped_of: Validators = ()
     held_of: Validators = ()
     waits_for_place_of: Validators = ()

@@ -106,14 +106,14 @@ def no_answer(situation: Situation) -> Finding | None:
     """Nobody answers: nothing is known."""
     if situation.accounts or situation.untold:
         return None
-    return Finding(Cause.NO_ANSWER, tuple(situation.silent), "no node answers")
+    return Finding(Cause.NO_ANSWER, situation.silent, "no node answers")
 
 
 def no_quorum(situation: Situation) -> Finding | None:
     """Fewer nodes than a quorum answer and vote."""
     if situation.may_be_quorum(situation.voters):
         return None
-    silent = tuple(situation.silent)
+    silent = situation.silent
     mute = _mute(situation)
     parts = []
     if silent:
@@ -198,7 +198,7 @@ def leader_down(situation: Situation) -> Finding | None:
 
 
 def no_value(situation: Situation) -> Finding | None:
-    """The leader is there and has nothing that it could propose."""
+    """The leader is there and has nothing that it could propose, nor waits to be told if it may."""
     if not situation.here:
         return None
     leader = situation.leader
@@ -207,6 +207,14 @@ def no_value(situation: Situation) -> Finding | None:
     about = situation.about(leader)
     if about.has_input or about.prepared_round or MessageType.PRE_PREPARE in about.cast:
         return None
+    if about.awaits_check_of:
+        return None
+    if about.not_adopted_of:
+        text = (
+            f"node {leader}, which leads round {situation.round}, has no valid proposal: its "
+            f"application finds invalid what came from {nodes_text(about.not_adopted_of)}"
+        )
+        return Finding(Cause.VALUE_INVALID, (leader,), text)
     if about.guarded:
         lacks = "has no signed proposal"
     elif about.adopts:

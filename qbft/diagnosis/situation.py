@@ -29,8 +29,9 @@ class Want:
 class Situation:
     """What the nodes of a cluster say of one instance.
 
-    `accounts` are of those that answered, `silent` says why others did not; all others are
-    `untold`: they are there, for all that is known. `round` is the one in which most of those that
+    `accounts` are of those that answered, `silent` says why others did not. Those of them to which
+    a node that answered has its link up are there, and only do not answer whoever asks: they are
+    `untold`, as all others are. `round` is the one in which most of those that
     vote are, the highest of several; 0 where none has it open. `is_decided`: some honest node says
     so, or there is a certificate.
     """
@@ -44,8 +45,10 @@ class Situation:
         is_proven: bool = False,
     ) -> None:
         self.accounts = dict(sorted(accounts.items()))
-        self.silent = dict(sorted(silent.items()))
-        self.untold = tuple(n for n in range(nodes) if n not in accounts and n not in silent)
+        self.why_silent = dict(sorted(silent.items()))
+        linked = {p.validator for each in accounts.values() for p in each.peers if p.connected}
+        self.silent = tuple(node for node in self.why_silent if node not in linked)
+        self.untold = tuple(n for n in range(nodes) if n not in accounts and n not in self.silent)
         self.nodes = nodes
         self.quorum = quorum(nodes)
         self.done = self._in(*_DONE)
@@ -127,10 +130,10 @@ class Situation:
             return "has cast it, there was no room for its messages"
         if source in about.awaits_bytes_of:
             return "has cast it, it waits for its value"
-        if source in about.awaits_check_of:
+        if kind is MessageType.PRE_PREPARE and source in about.awaits_check_of:
             return "has cast it, its value is being checked"
         if self.accounts[node].rejects_of(source):
-            return "has cast it, and messages of it were refused"
+            return "has cast it, it is on its way or lost; messages of it were refused before"
         return "has cast it, it is on its way or lost"
 
     def _lacking(self, node: int, kind: MessageType, known: Validators) -> Want:

@@ -18,7 +18,7 @@ class NodeRow:
 
     `lacks` says in words what it needs next and from whom; `links_down` are the peers that it
     cannot tell anything; `refused` are the reject reasons of its peers that occurred most often,
-    `limits` the bounds that they ran into most often;
+    `limits` the bounds that they ran into most often, in all instances since it was started;
     `timer_ms` is when its round timer runs out, None if it does not run.
     """
 
@@ -38,7 +38,7 @@ class NodeRow:
 
 def rows_of(situation: Situation, unwilling: Mapping[int, str]) -> tuple[NodeRow, ...]:
     """Give a row for each node that was asked, those that would not tell among them."""
-    whys = {**situation.silent, **unwilling}
+    whys = {**situation.why_silent, **unwilling}
     return tuple(
         NodeRow(node, why_silent=whys[node]) if node in whys else _row(situation, node)
         for node in sorted({*situation.accounts, *whys})

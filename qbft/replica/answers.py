@@ -1,7 +1,8 @@
 """Answers to what peers ask for: values, decisions, and how an open instance stands (U3).
 
 What they cost is paced per peer, in bytes: a frame of a few hundred ids could otherwise ask for
-hundreds of megabytes. What is not answered has to be asked for again.
+hundreds of megabytes. What is not answered has to be asked for again. Nothing is read from the
+store before it is paid for.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Generator, Mapping
 
 from qbft.core import InstanceId
 from qbft.crypto.proposal import Proposal
-from qbft.decision import Decision
 from qbft.replica.bounds import Bound
 from qbft.replica.budget import VOTE_BYTES, cost_of
 from qbft.replica.limits import ReplicaLimits
@@ -29,11 +29,13 @@ class Answers:
         self,
         opens: Mapping[InstanceId, OpenInstance],
         store: DecisionStore,
+        nodes: int,
         limits: ReplicaLimits,
         outbox: Outbox,
     ) -> None:
         self._opens = opens
         self._store = store
+        self._certificate_bytes = VOTE_BYTES * nodes
         self._limits = limits
         self._outbox = outbox
 
@@ -63,9 +65,7 @@ class Answers:
         """Give a value's bytes; where it is decided, with the certificate."""
         opened = self._opens.get(instance)
         if opened is None:
-            decision = self._store.get(instance)
-            if decision is not None:
-                self._give_decision(peer, instance, decision, now_ms)
+            self._give_decision(peer, instance, now_ms)
             return
         proposal = opened.proposals.get(digest)
         if proposal is not None and peer.pull(now_ms, len(proposal.value)):
@@ -78,12 +78,11 @@ class Answers:
         """
         opened = self._opens.get(instance)
         if opened is None:
-            decision = self._store.get(instance)
             mark = self._store.low_water_mark(instance.topic)
-            if decision is not None:
-                self._give_decision(peer, instance, decision, now_ms)
-            elif instance.height < mark:
+            if instance.height < mark:
                 self._outbox.to(peer.index).marks[instance.topic] = mark
+            else:
+                self._give_decision(peer, instance, now_ms)
             return
         proposal = opened.proposal_for(peer.index)
         votes = [cast.own.vote for cast in opened.votes.current if cast.sequence]
@@ -95,10 +94,13 @@ class Answers:
             letter = self._outbox.enclose(peer.index, proposal)
         letter.relayed.extend(votes)
 
-    def _give_decision(
-        self, peer: Peer, instance: InstanceId, decision: Decision, now_ms: int
-    ) -> None:
-        value = bytes_of(decision)
-        if peer.pull(now_ms, len(value) + VOTE_BYTES * len(decision.certificate.commits)):
+    def _give_decision(self, peer: Peer, instance: InstanceId, now_ms: int) -> None:
+        """Give a decision, if there is one and the peer's pace allows it."""
+        if self._store.digest(instance) is None:
+            return
+        if not peer.pull(now_ms, self._store.size(instance) + self._certificate_bytes):
+            return
+        decision = self._store.get(instance)
+        if decision is not None:
             self._outbox.to(peer.index).certificates.append(decision.certificate)
-            self._outbox.enclose(peer.index, Proposal(instance, value))
+            self._outbox.enclose(peer.index, Proposal(instance, bytes_of(decision)))

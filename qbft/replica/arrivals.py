@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from qbft.core import InstanceId, Leader, Message, MessageType
+from qbft.core import InstanceId, Leader, Message, MessageType, Value
 from qbft.crypto.certificate import Certificate, canonical_certificate
 from qbft.crypto.proposal import Proposal
 from qbft.replica.aftermath import Aftermath
@@ -33,6 +33,7 @@ from qbft.replica.intake import (
     SECTION_WORK_PER_PART,
     VALUE_BYTES_PER_WORK,
     Intake,
+    Load,
 )
 from qbft.replica.let_go import LetGo
 from qbft.replica.limits import ReplicaLimits
@@ -50,6 +51,9 @@ from qbft.replica.topics import Topics
 from qbft.replica.voice import Voice
 from qbft.replica.witness import Witness
 from qbft.transport import Frame
+
+NOTHING = Frame()
+"""What no correct node sends."""
 
 
 class Opens(Protocol):
@@ -118,11 +122,27 @@ class Arrivals:
 
     def parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
         """Take a frame part by part; yields the cost of each, in checks of one signature."""
+        if frame.memory is not None:
+            return self._memory_parts(sender, frame)
+        return self._nothing(sender) if frame == NOTHING else self._parts(sender, frame)
+
+    def _memory_parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
+        """Take a page of what a peer remembers; one that nobody has asked for is a waste."""
         peer = sender.index
         self.tally.receive(peer, frame)
-        if frame.memory is not None:
-            yield from self.lost_votes.take_memory(peer, frame)
-            return
+        if not self.lost_votes.is_asking(peer):
+            self._waste("nothing_asked", peer, Load.of_frame(frame).work)
+        yield from self.lost_votes.take_memory(peer, frame)
+
+    def _nothing(self, sender: Peer) -> Iterator[int]:
+        """Read what says nothing: a little each, but there may be any number of them."""
+        self._waste("nothing_said", sender.index, KNOWN_WORK)
+        yield KNOWN_WORK
+
+    def _parts(self, sender: Peer, frame: Frame) -> Iterator[int]:
+        """Take all but the rarest, part by part."""
+        peer = sender.index
+        self.tally.receive(peer, frame)
         if frame.acknowledged:
             self.resender.acknowledge(sender, frame.acknowledged, self.voice.last_sequence)
         stale = 0
@@ -191,7 +211,7 @@ class Arrivals:
         votes = frame.votes
         if self._are_late(peer, votes):
             self._put_aside(peer, votes, "late")
-            yield 1
+            yield 1 + len(votes) // SECTION_VOTES_PER_WORK
             return
         genuine = self.authenticator.has_signed(peer, votes, frame.batch)
         cost = 1 + len(votes) // SECTION_VOTES_PER_WORK
@@ -414,19 +434,17 @@ class Arrivals:
             return KNOWN_WORK
         if self.instances.is_below_mark(instance):
             return KNOWN_WORK
-        opened = self.opens.get(instance)
-        known = self.conclusions.known(instance)
-        if known is None and opened is None:
-            decision = self.store.get(instance)
-            known = decision.certificate if decision is not None else None
-        if known is not None and known.value == certificate.value:
+        known = self._decided_in(instance, is_open=instance in self.opens)
+        if known is not None and known == certificate.value:
             return KNOWN_WORK
         cost = 1 + len(certificate.commits)
         if not self.authenticator.proves(certificate):
             self._waste("bad_certificate", peer, cost)
             return cost
+        self.lost_votes.meet_in_certificate(peer, certificate)
         if known is not None:
-            check_same(known, certificate)
+            check_same(instance, known, certificate)
+        opened = self.opens.get(instance)
         if opened is None:
             self._take_bare(certificate, peer)
             return cost
@@ -436,6 +454,13 @@ class Arrivals:
         opened.is_learnt = True
         self.instances.touch(opened)
         return cost
+
+    def _decided_in(self, instance: InstanceId, *, is_open: bool) -> Value | None:
+        """What is known to be decided, without reading it."""
+        concluded = self.conclusions.known(instance)
+        if concluded is not None:
+            return concluded.value
+        return None if is_open else self.store.digest(instance)
 
     def _take_bare(self, certificate: Certificate, peer: int) -> None:
         """Keep a decision whose bytes are not here yet."""

@@ -84,6 +84,12 @@ class CatchUp:
         feed.go_back()
         self._request(peer, feed, now_ms)
 
+    def begin_anew(self, peer: int, now_ms: int) -> None:
+        """Read the peer's feed from its beginning: another store has an order of its own."""
+        self._drop_missing(peer, self._feeds[peer])
+        self._feeds[peer] = feed = _Feed()
+        self._request(peer, feed, now_ms)
+
     def is_behind(self) -> bool:
         """Whether some peer's feed, as far as it is known, is not read to its end."""
         return any(feed.is_behind for feed in self._feeds.values())

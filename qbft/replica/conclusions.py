@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from qbft.core import InstanceId
+from qbft.core import InstanceId, Value
 from qbft.crypto.certificate import Certificate
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
@@ -163,16 +163,15 @@ def _fail(waiters: Iterable[_Waiter], error: QbftError) -> None:
             waiter.future.set_exception(error)
 
 
-def check_same(known: Certificate, other: Certificate) -> None:
-    """Demand that two proven certificates of one instance are for the same value (W4).
+def check_same(instance: InstanceId, known: Value | None, other: Certificate) -> None:
+    """Demand that a proven certificate is for the value that was decided before (W4).
 
     Raises:
         InvariantViolation: two values are decided: more than F validators are faulty, or worse.
     """
-    if known.value != other.value:
+    if known != other.value:
         raise InvariantViolation(
-            f"two decisions of {known.instance}: {known.value!r} in round {known.round}, "
-            f"{other.value!r} in round {other.round}"
+            f"two decisions of {instance}: {known!r}, and {other.value!r} in round {other.round}"
         )
 
 

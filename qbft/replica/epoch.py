@@ -14,7 +14,8 @@ from qbft.crypto.seal import SEAL_TOPIC, Seal, decode_seal, seal_instance
 from qbft.errors import Busy, InvariantViolation, OtherEpoch, QbftError
 
 SEALS_MAX = 16
-"""Seals of one epoch that a node looks at; only an operator can make any."""
+"""Seals of one epoch that a node holds itself to, and as many whose refusal it remembers; only an
+operator can make any."""
 
 SEAL_RETRY_MS = 1_000
 

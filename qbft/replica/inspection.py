@@ -41,6 +41,7 @@ def account_of(
         awaits_bytes_of=tuple(opened.awaited.sources()),
         awaits_check_of=tuple(opened.checks.sources()),
         found_invalid_of=opened.checks.refused_in(round_),
+        not_adopted_of=tuple(opened.checks.not_adopted()),
         dropped_of=tuple(sorted(opened.lacking)),
         timer_ms=None if deadline_ms is None or not is_running else max(0, deadline_ms - now_ms),
         waits_for_company=opened.waits_for_company,

@@ -4,8 +4,11 @@ Votes are lost where `init --replace` made the journal, or where a vote of one's
 the journal does not hold: its data directory was restored from an older copy, or another process
 votes with its key. Then nothing is voted on until the peers have been asked
 (`qbft.replica.recollection`); if such a vote turns up once more in the same life, never again: the
-journal says so, and only `init --replace` makes another one. A vote of a store that is known to be
-replaced shows nothing new of the kind, whenever it comes.
+journal says so, and only `init --replace` makes another one.
+
+A vote of a store that is known to be replaced shows nothing new of the kind, whenever it comes. Nor
+does one of another store in an instance that was over before this node voted again: it may be out
+of any old certificate, and whoever shows it could else mute this node for good.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from qbft.core import InstanceId, Message
+from qbft.crypto.certificate import Certificate
 from qbft.errors import JournalError
 from qbft.records import Standing, StandingRecord
 from qbft.replica.authenticator import Authenticator
@@ -61,6 +65,7 @@ class LostVotes:
         stop: Callable[[JournalError], None],
         go_on: Callable[[Iterable[InstanceId]], None],
         keep_out: Callable[[InstanceId], None],
+        is_kept_out: Callable[[InstanceId], bool],
         tell: Callable[[str], None],
         reject: Callable[[str, int], None],
     ) -> None:
@@ -75,11 +80,14 @@ class LostVotes:
         self._stop = stop
         self._go_on = go_on
         self._keep_out = keep_out
+        self._is_kept_out = is_kept_out
         self._tell = tell
         self._reject = reject
         self._replaced: dict[bytes, int] = {}
         self._floors: dict[str, int] = {}
         self._has_recollected = False
+        self._over = 0
+        """The position of the last decision that was here when it voted again."""
         self._was_alarmed = False
         self._is_shared = False
         self.why_not: str | None = None
@@ -105,10 +113,12 @@ class LostVotes:
         return instance.height < self._floors.get(instance.topic, 0)
 
     def is_news(self, vote: Message) -> bool:
-        """Whether an own vote is of another journal, or from beyond the end of this one."""
-        return store_of(vote) != self._journal.store_id or (
-            sequence_of(vote) > self._voice.last_sequence
-        )
+        """Whether an own vote is of another journal, or not the one with its number in this one.
+
+        That number may be from beyond the end, or have been given to another vote in this life,
+        before anybody told that there was one.
+        """
+        return store_of(vote) != self._journal.store_id or not self._voice.may_have_cast(vote)
 
     def recover(self, recovered: Recovered) -> None:
         """Begin a life of the process: vote at once, ask first, or never vote."""
@@ -133,6 +143,18 @@ class LostVotes:
         if vote.source == self._validator and self.is_news(vote):
             self._meet_if_genuine(peer, vote)
 
+    def meet_in_certificate(self, peer: int, certificate: Certificate) -> None:
+        """Take an own COMMIT out of a certificate that was verified; most are known.
+
+        Once it has asked its peers a node meets more of those, in what it did not pull from them.
+        """
+        if self._has_recollected:
+            return
+        for commit in certificate.commits:
+            is_own = commit.source == self._validator
+            if is_own and store_of(commit) == self._journal.store_id and self.is_news(commit):
+                self.meet(peer, commit)
+
     def meet(self, peer: int, vote: Message) -> None:
         """Take a genuine own vote that this journal does not hold."""
         store_id, sequence = store_of(vote), sequence_of(vote)
@@ -147,6 +169,9 @@ class LostVotes:
             self._voice.record(self._record(lost=False))
             self._keep_out(as_instance(vote.instance))
             return
+        if self._has_recollected and store_id != self._journal.store_id and self._is_over(vote):
+            self._voice.record(self._record(lost=False))
+            return
         if self._has_recollected:
             self._voice.record(replace(self._record(lost=True), shared=True))
             self._stop_for_good()
@@ -155,6 +180,16 @@ class LostVotes:
         self._voice.record(self._record(lost=True))
         self._ask_first(Standing.LOST)
         self._stop(JournalError(WITHOUT_VOTES))
+
+    def _is_over(self, vote: Message) -> bool:
+        """Whether a vote's instance was over when this node voted again, or is kept out of."""
+        instance = as_instance(vote.instance)
+        position = self._store.position(instance)
+        if position is not None:
+            return position <= self._over
+        return self._is_kept_out(instance) or (
+            instance.height < self._store.low_water_mark(instance.topic)
+        )
 
     def take_memory(self, peer: int, frame: Frame) -> Iterator[int]:
         """Take a page of what a peer knows; yields the cost of each part, in signature checks."""
@@ -165,6 +200,10 @@ class LostVotes:
                     self._meet_if_genuine(peer, vote)
         yield from self._recollection.take(peer, frame)
         self._try_to_go_on()
+
+    def is_asking(self, peer: int) -> bool:
+        """Whether a peer may have been asked what it remembers, and not told it all yet."""
+        return self.standing is Standing.UNVOTED or self._recollection.is_asking(peer)
 
     def tick(self) -> None:
         """Ask again for what did not come."""
@@ -193,7 +232,7 @@ class LostVotes:
             return
         listed = recollection.listed()
         if self.standing is Standing.LOST:
-            self._has_recollected = True
+            self._has_recollected, self._over = True, self._store.end
             for topic, height in recollection.floors().items():
                 self._floors[topic] = max(height, self._floors.get(topic, 0))
             self._voice.record(self._record(lost=False))

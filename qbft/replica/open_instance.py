@@ -33,6 +33,7 @@ from qbft.core import (
     Unjustified,
     Value,
 )
+from qbft.core.messages import ROUND_MAX
 from qbft.crypto.proposal import Proposal
 from qbft.replica.bounds import Bites, Bound
 from qbft.replica.budget import Account, LogTab, Tab
@@ -341,9 +342,15 @@ class OpenInstance:
             self.take_held(sender, message, now_ms)
 
     def expire(self, now_ms: int) -> None:
-        """Let the round timer run out; one that waits for company looks about itself, and waits."""
+        """Let the round timer run out; one that waits for company looks about itself, and waits.
+
+        There is no round after the last one that can be written: its timer begins anew.
+        """
         if self._is_ahead:
             self.deadline_ms = now_ms + self._limits.resend_ms
+            return
+        if self.round >= ROUND_MAX:
+            self.deadline_ms = self._timer.deadline_ms(self.round, now_ms)
             return
         self.deadline_ms = None
         self._feed(TimerExpired(), now_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from qbft.core import InstanceId
+from qbft.core import InstanceId, Value
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
 from qbft.records import (
@@ -84,6 +84,21 @@ class DecisionStore(Protocol):
 
     def get(self, instance: InstanceId) -> Decision | None:
         """The decision of an instance, or None. Cheap: recent ones are in memory."""
+        ...
+
+    def digest(self, instance: InstanceId) -> Value | None:
+        """What was decided of an instance, or None. Its value is not read for it.
+
+        A peer may name any instance, and as many as it likes (HARDENING U7).
+        """
+        ...
+
+    def size(self, instance: InstanceId) -> int:
+        """About how many bytes `get` would read; 0 where there is nothing, at most."""
+        ...
+
+    def position(self, instance: InstanceId) -> int | None:
+        """Its position in this node's order; None where it is not decided, or not kept."""
         ...
 
     def add(self, decisions: Sequence[Decision]) -> None:

@@ -27,8 +27,8 @@ class Questions:
     """Asks the application, if there is one, so much at once and no longer than its limits say.
 
     `judged(instance, proposal, valid)` is told each answer about a value, None for none;
-    `provided(instance, proposal)` each value that was given. `reject` counts questions without an
-    answer, of the peer that they are about.
+    `provided(instance, proposal)` each value that was given. `reject` counts values that it finds
+    invalid, of the peer that they came from, and questions without an answer, of this node.
     """
 
     validator: int
@@ -75,7 +75,7 @@ class Questions:
             async with asyncio.timeout(self.limits.check_value_ms / 1000):
                 valid = await application.check_value(proposal.instance, proposal.value, leader)
         except Exception:  # noqa: BLE001 - whatever an application raises is "no answer"
-            self.reject(NO_ANSWER, leader)
+            self.reject(NO_ANSWER, self.validator)
         finally:
             self._checking[leader] -= 1
         if valid is False:

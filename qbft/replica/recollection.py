@@ -122,6 +122,11 @@ class Recollection:
             self._answers[peer] = _Answer()
             self._ask(peer)
 
+    def is_asking(self, peer: int) -> bool:
+        """Whether this peer is being asked."""
+        answer = self._answers.get(peer)
+        return answer is not None and not answer.is_whole
+
     def take(self, peer: int, frame: Frame) -> Iterator[int]:
         """Take a page with its reasons; yields the cost of each part, in signature checks."""
         page, answer = frame.memory, self._answers.get(peer)

@@ -104,7 +104,8 @@ class ReplicaStatus:
 
     `peers_heard` is when each peer's last frame came, `behind` whether a peer has told of decisions
     that are not here yet, `why_not_voting` is empty where it votes, `kept_out` in how many
-    undecided instances it never does.
+    undecided instances it never does; `oldest_open_ms` is when the oldest open one was opened, or
+    resumed.
     """
 
     open_instances: int
@@ -116,6 +117,7 @@ class ReplicaStatus:
     behind: bool = False
     why_not_voting: str = ""
     kept_out: int = 0
+    oldest_open_ms: int | None = None
 
 
 class Replica:
@@ -180,7 +182,7 @@ class Replica:
         self._resender = Resender(limits, self._outbox)
         self._conclusions = Conclusions(self._peers, limits)
         self._aftermath = Aftermath(self._peers, store, limits, self._outbox, bites)
-        self._answers = Answers(self._open, store, limits, self._outbox)
+        self._answers = Answers(self._open, store, definition.nodes, limits, self._outbox)
         self._catch_up = CatchUp(
             self._peers, store, self._is_concluded, limits, self._outbox, bites=bites
         )
@@ -230,6 +232,7 @@ class Replica:
             stop=self._stop,
             go_on=self._go_on,
             keep_out=self._keep_out,
+            is_kept_out=self._is_kept_out,
             tell=tell,
             reject=reject,
         )
@@ -294,7 +297,7 @@ class Replica:
             tally=self.tally,
         )
         self._heard: dict[int, int] = {}
-        self._now_ms = self._next_tick_ms = 0
+        self._now_ms = self._next_tick_ms = self._resumed_ms = 0
         self._voting = True
 
     # --- what the node asks -----------------------------------------------------------------------
@@ -304,7 +307,7 @@ class Replica:
 
         Undecided instances go on at once, or when this node may vote (W7).
         """
-        self._now_ms = now_ms
+        self._now_ms = self._resumed_ms = now_ms
         self._recovered = read_journal(self._journal.recover(), now_ms)
         self._quarantined = set(self._recovered.quarantined)
         self._given_up = set(self._recovered.given_up)
@@ -473,7 +476,16 @@ class Replica:
             self._catch_up.is_behind(),
             self._lost_votes.why_not_in_full or ("" if self._voting else NOT_VOTING),
             self._asking.left,
+            self._oldest_open_ms(),
         )
+
+    def _oldest_open_ms(self) -> int | None:
+        """When the oldest open instance was opened; may be asked for from another thread."""
+        opened = list(self._open.values())
+        if not opened:
+            return None
+        opened_ms = opened[0].opened_ms
+        return self._resumed_ms if opened_ms is None else opened_ms
 
     def depths(self) -> Depths:
         """Measure what waits here, for metrics; may be asked for from another thread."""
@@ -703,7 +715,7 @@ class Replica:
             self._aftermath.is_recent(instance)
             or instance in self._conclusions
             or self._is_below_mark(instance)
-            or (instance not in self._open and self._store.get(instance) is not None)
+            or (instance not in self._open and self._store.digest(instance) is not None)
         )
 
     # --- a node without its votes (W7) ------------------------------------------------------------
@@ -715,6 +727,8 @@ class Replica:
         self._now_ms = now_ms
         sender = self._peers[peer]
         if sender.store_id != store_id:
+            if sender.store_id is not None:
+                self._catch_up.begin_anew(peer, now_ms)
             sender.store_id, sender.received = store_id, 0
         sender.told = acknowledged
         if remembered is not None:

@@ -68,15 +68,18 @@ class Sealing:
     def accepts(self, proposal: Proposal) -> bool:
         """Whether this node may PREPARE a valid seal; from then on it is held to it.
 
-        A no is for good: what was voted on stays so. What is journaled here leaves with the turn,
-        before any vote of it.
+        A no is for good: what was voted on stays so, and the oldest may be forgotten. What is
+        journaled here leaves with the turn, before any vote of it.
         """
         digest = proposal.digest
         answer = self._answers.get(digest)
         if answer is None:
             seal = self.guard.read(proposal)
-            if seal is None or len(self._answers) >= SEALS_MAX:
+            refused = [each for each, is_accepted in self._answers.items() if not is_accepted]
+            if seal is None or len(self._answers) - len(refused) >= SEALS_MAX:
                 return False
+            if len(refused) >= SEALS_MAX:
+                del self._answers[refused[0]]
             answer = self._answers[digest] = not any(map(seal.claims, self._used()))
             if answer:
                 self.guard.accept(digest, seal)

@@ -6,13 +6,16 @@ position of the last one goes on behind it after a restart.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Never, Protocol
 
+from qbft.core import InstanceId
 from qbft.decision import Decision
 from qbft.replica.protocols import DecisionStore
 
-PAGE_DECISIONS = 256
+PAGE_DECISIONS = 16
+"""So many are read before others have their turn on the loop: a listener need not wait at all."""
 
 
 class DecisionListener(Protocol):
@@ -38,24 +41,34 @@ async def _note_nowhere(position: int) -> None:
     """Keep no place: the default."""
 
 
+def _all(instance: InstanceId) -> bool:
+    """Tell of every instance: the default."""
+    return True
+
+
 async def tell_decisions(
     store: FollowedStore,
     listener: DecisionListener,
     *,
     after: int = 0,
     note: Callable[[int], Awaitable[None]] = _note_nowhere,
+    concerns: Callable[[InstanceId], bool] = _all,
 ) -> Never:
     """Tell of each decision behind a position, one after the other, until cancelled.
 
-    What retention has deleted meanwhile is passed over. `note` is told of each position that has
-    been dealt with. The place belongs to this store: another one counts anew.
+    What does not concern the listener is passed over unread, and so is what retention has deleted
+    meanwhile. `note` is told of each position that has been dealt with. The place belongs to this
+    store: another one counts anew.
+
+    Raises:
+        QbftError: the store cannot read a decision.
     """
     position = min(after, store.end)
     while True:
         end = await store.wait_for_decisions(position)
         page = store.feed(position, PAGE_DECISIONS)
         for at, instance in page:
-            decision = store.get(instance)
+            decision = store.get(instance) if concerns(instance) else None
             if decision is not None:
                 await listener.decided(decision, at)
             position = at
@@ -63,3 +76,4 @@ async def tell_decisions(
         if not page:
             position = end  # retention has deleted the rest
             await note(end)
+        await asyncio.sleep(0)

@@ -108,8 +108,15 @@ class ValueChecks:
         self._unanswered.clear()
 
     def sources(self) -> list[int]:
-        """Whose PRE-PREPAREs wait for an answer, in ascending order."""
-        return self._room.sources()
+        """Whose PRE-PREPAREs, or values to adopt, wait for an answer, in ascending order."""
+        waiting = {of for digest, of in self._candidates.items() if digest not in self._answers}
+        return sorted(waiting.union(self._room.sources()))
+
+    def not_adopted(self) -> list[int]:
+        """Whose values were not adopted because they are invalid, in ascending order."""
+        return sorted(
+            {of for digest, of in self._candidates.items() if not self._answers.get(digest, True)}
+        )
 
     def refused_in(self, round_: int) -> tuple[int, ...]:
         """Whose PRE-PREPARE of this round has a value that was found invalid, in ascending order.

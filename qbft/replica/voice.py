@@ -10,10 +10,16 @@ from qbft.crypto.signing import BATCH_VOTES_MAX, BatchHeader
 from qbft.replica.authenticator import Authenticator
 from qbft.replica.budget import cost_of
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.narrow import sequence_of
 from qbft.replica.open_instance import OpenInstance
 from qbft.replica.own_votes import CastVote
 from qbft.replica.protocols import Journal, ProposalRecord, Record, VoteRecord
+from qbft.replica.waiting import slot_of
 from qbft.transport import Frame
+
+VOTES_REMEMBERED_MAX = 16_384
+"""So many of the first votes of its life a replica knows again by their numbers: votes that were
+lost had the numbers that are given out first."""
 
 
 class Voice:
@@ -29,6 +35,7 @@ class Voice:
         self._records: list[Record] = []
         self._enclosed: dict[tuple[InstanceId, bytes], Proposal] = {}
         self._next_sequence = journal.next_sequence
+        self._remembered: dict[int, int] = {}
 
     def forward(self, proposal: Proposal) -> None:
         """Tell all peers of a client's proposal."""
@@ -46,6 +53,16 @@ class Voice:
     def last_sequence(self) -> int:
         """The number of the last vote that was signed."""
         return self._next_sequence - 1
+
+    def may_have_cast(self, vote: Message) -> bool:
+        """Whether an own vote of this journal may be one that it holds, going by its number.
+
+        Votes that were lost left their numbers to others. Where what this life has given a number
+        to is not known any more, or was before it, the answer is yes.
+        """
+        number = sequence_of(vote)
+        content = self._remembered.get(number)
+        return number <= self.last_sequence and content in (None, _content_of(vote))
 
     def collect(self, opened: OpenInstance) -> bool:
         """Gather the votes an instance cast in this turn, and the bytes they are the first for.
@@ -111,5 +128,12 @@ class Voice:
             header = self._authenticator.sign(votes, self._journal.store_id, self._next_sequence)
             for cast in chunk:
                 cast.sequence = self._next_sequence
+                if len(self._remembered) < VOTES_REMEMBERED_MAX:
+                    self._remembered[cast.sequence] = _content_of(cast.own.vote)
                 self._next_sequence += 1
             yield votes, header
+
+
+def _content_of(vote: Message) -> int:
+    """What stands for a vote's content within this process."""
+    return hash((vote.instance, slot_of(vote)))

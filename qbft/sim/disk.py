@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
-from qbft.core import InstanceId
+from qbft.core import InstanceId, Value
 from qbft.decision import Decision
 from qbft.errors import JournalError
-from qbft.replica.narrow import as_instance
+from qbft.replica.narrow import as_instance, bytes_of
 from qbft.replica.own_votes import VoteRounds
 from qbft.replica.protocols import (
     DecisionRecord,
@@ -175,6 +175,20 @@ class SimDisk:
         if instance.height < self.low_water_mark(instance.topic):
             return None
         return self._decisions.get(instance)
+
+    def digest(self, instance: InstanceId) -> Value | None:
+        """What was decided of an instance."""
+        decision = self.get(instance)
+        return None if decision is None else decision.certificate.value
+
+    def size(self, instance: InstanceId) -> int:
+        """The length of its value."""
+        decision = self.get(instance)
+        return 0 if decision is None else len(bytes_of(decision))
+
+    def position(self, instance: InstanceId) -> int | None:
+        """Where it stands in the order."""
+        return None if self.get(instance) is None else self._order.index(instance) + 1
 
     def add(self, decisions: Sequence[Decision]) -> None:
         """Do nothing: the commit has them."""

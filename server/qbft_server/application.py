@@ -10,18 +10,23 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
 from grpc import aio
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    wait_random_exponential,
+)
 
 from qbft.client.pinned import DIALLING
 from qbft.core import InstanceId
 from qbft.crypto.proposal import Proposal
 from qbft.decision import Decision
-from qbft.replica.narrow import as_instance
+from qbft.errors import QbftError
 from qbft.replica.telling import tell_decisions
 from qbft.wire.build import fill_instance
 from qbft.wire.decisions import fill_decision
@@ -44,9 +49,15 @@ TELL_SECONDS = 30.0
 RETRY_SECONDS_MAX = 5.0
 """Between two attempts to tell the program of a decision: at random up to a span that doubles."""
 
+TROUBLE_SECONDS = 60.0
+"""How often the log says at most that it cannot be told: what fails it may be a client's value."""
+
 
 class RemoteApplication:
-    """A program at an address as `Application`, `ValueSource` and `DecisionListener`."""
+    """A program at an address as `Application`, `ValueSource` and `DecisionListener`.
+
+    `told_position` is how far it has been told, `failures` how often it could not be.
+    """
 
     def __init__(
         self, settings: ApplicationSettings, channel: aio.Channel, value_bytes_max: int
@@ -54,6 +65,9 @@ class RemoteApplication:
         self._settings = settings
         self._stub = pb_grpc.ApplicationServiceStub(channel)  # type: ignore[no-untyped-call]
         self._value_bytes_max = value_bytes_max
+        self.told_position: int | None = None
+        self.failures = 0
+        self._next_trouble_s = 0.0
 
     def concerns(self, topic: str) -> bool:
         """Whether the program has a say in this topic."""
@@ -92,27 +106,61 @@ class RemoteApplication:
         return proposal_of(reply.proposal, self._value_bytes_max)
 
     async def tell(self, store: NodeStore, directory: Path) -> None:
-        """Tell of each decision in this node's order, at least once, until cancelled."""
+        """Tell of each decision in this node's order, at least once, until cancelled.
+
+        What cannot be read is tried again, for nothing else may end for it.
+        """
         if not self._settings.decided:
             return
         cursor = Cursor(directory / CURSOR_FILE, store.store_id)
-        try:
-            await tell_decisions(store, self, after=await cursor.read(), note=cursor.note)
-        finally:
-            cursor.keep()
+
+        async def note(position: int) -> None:
+            self.told_position = position
+            await cursor.note(position)
+
+        async for attempt in _patiently(QbftError, self._note_failure):
+            with attempt:
+                self.told_position = after = await cursor.read()
+                try:
+                    await tell_decisions(
+                        store, self, after=after, note=note, concerns=self._is_concerned
+                    )
+                finally:
+                    cursor.keep()
 
     async def decided(self, decision: Decision, position: int) -> None:
-        """Tell of a decision of its topics until it acknowledges: the next comes after this one."""
-        if not self.concerns(as_instance(decision.instance).topic):
-            return
+        """Tell of a decision until it acknowledges: the next comes after this one."""
         request = pb.DecidedRequest(position=position)
         fill_decision(request.decision, decision)
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(aio.AioRpcError),
-            wait=wait_random_exponential(max=RETRY_SECONDS_MAX),
-        ):
+        async for attempt in _patiently(aio.AioRpcError, self._note_failure):
             with attempt:
                 await self._stub.Decided(request, wait_for_ready=True, timeout=TELL_SECONDS)
+
+    def _is_concerned(self, instance: InstanceId) -> bool:
+        return self.concerns(instance.topic)
+
+    def _note_failure(self, state: RetryCallState) -> None:
+        """Count that it could not be told, and say so now and then."""
+        self.failures += 1
+        if time.monotonic() < self._next_trouble_s:
+            return
+        self._next_trouble_s = time.monotonic() + TROUBLE_SECONDS
+        error = state.outcome.exception() if state.outcome is not None else None
+        why = error.code().name if isinstance(error, aio.AioRpcError) else str(error)
+        log.warning(
+            "the application is not told what was decided, nor what follows; it is tried again",
+            told=self.told_position,
+            why=why,
+        )
+
+
+def _patiently(failure: type[Exception], note: Callable[[RetryCallState], None]) -> AsyncRetrying:
+    """Attempts without end; `note` is told of each that failed so."""
+    return AsyncRetrying(
+        retry=retry_if_exception_type(failure),
+        wait=wait_random_exponential(max=RETRY_SECONDS_MAX),
+        before_sleep=note,
+    )
 
 
 class Cursor:

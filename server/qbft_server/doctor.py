@@ -7,6 +7,7 @@ changes anything but a scratch file in the data directory, which it removes.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import resource
 import shutil
@@ -25,11 +26,13 @@ from qbft.client import Access, Client, NodeStatus
 from qbft.client.pinned import PINNED
 from qbft.cluster import Cluster, Validator
 from qbft.errors import QbftError
+from qbft_server.access import Gate
 from qbft_server.config import NodeConfig
 from qbft_server.files import CLIENT_CONNECTIONS_MIN, OWN_FILES, peer_connections_max
 from qbft_server.health import is_serving
 from qbft_server.identity import TlsIdentity, load_tls_identity, load_vote_key
 from qbft_server.peers.tls import channel_credentials
+from qbft_server.services.server import read_authority
 from qbft_server.signer.remote import RemoteSigner
 from qbft_server.store.segments import SegmentLog
 from qbft_server.store.store import DECISIONS_FILE, JOURNAL_DIRECTORY
@@ -76,10 +79,12 @@ async def examine(file: Path) -> list[Finding]:
     config = NodeConfig.load(file)
     cluster, own = config.load_cluster()
     findings = [Finding("settings", Verdict.OK, f"{file}, validator {config.validator}")]
-    findings += [_membership(cluster), *_keys(config, cluster, own), _data(config)]
+    findings += [_membership(cluster), *_keys(config, cluster, own), _clients(config)]
+    findings.append(_data(config, cluster))
     if config.data.is_dir():
         findings += [_disk_speed(config.data), _disk_space(config.data)]
     findings += [_files(len(cluster.validators)), await _clock()]
+    findings += [*_application(config), *_traces(config)]
     is_running = await is_serving(
         config.listen.client, _believed(config, own), seconds=REACH_SECONDS
     )
@@ -132,13 +137,72 @@ def _signer(signer: RemoteSigner) -> Finding:
     return Finding("vote key", Verdict.OK, "at the signer, the cluster file's")
 
 
-def _data(config: NodeConfig) -> Finding:
+def _clients(config: NodeConfig) -> Finding:
+    """Whether it can be told who may come in: tokens, and who vouches for certificates."""
+    try:
+        read_authority(config)
+        Gate(config.clients)
+    except QbftError as error:
+        fix = "see [clients] in the node's file, and who may read the files it names"
+        return Finding("clients", Verdict.FAIL, str(error), fix)
+    return Finding("clients", Verdict.OK, "what lets them in can be read")
+
+
+def _data(config: NodeConfig, cluster: Cluster) -> Finding:
     journal, decisions = config.data / JOURNAL_DIRECTORY, config.data / DECISIONS_FILE
-    if SegmentLog.exists(journal) and decisions.is_file():
-        return Finding("data", Verdict.OK, str(config.data))
-    missing = decisions if SegmentLog.exists(journal) else journal
     fix = "mount the right directory; if it is lost for good: qbft init --replace NODE_FILE"
-    return Finding("data", Verdict.FAIL, f"{missing} is not there", fix)
+    try:
+        for part, is_there in (
+            (journal, SegmentLog.exists(journal)),
+            (decisions, decisions.is_file()),
+        ):
+            if not is_there:
+                return Finding("data", Verdict.FAIL, f"{part} is not there", fix)
+        SegmentLog.check_owner(journal, cluster.roster.cluster_id, config.validator)
+    except (QbftError, OSError) as error:
+        return Finding("data", Verdict.FAIL, str(error), fix)
+    return Finding("data", Verdict.OK, f"{config.data}, this node's")
+
+
+def _application(config: NodeConfig) -> Iterator[Finding]:
+    """Whether the operator's program is there; a node starts without it."""
+    if config.application is None:
+        return
+    address = config.application.address
+    why = _why_silent(address)
+    if why is None:
+        yield Finding("application", Verdict.OK, f"{address} takes connections")
+    else:
+        fix = "start it: until then nothing of its topics is decided with this node's vote"
+        yield Finding("application", Verdict.WARN, f"{address}: {why}", fix)
+
+
+def _why_silent(address: str) -> str | None:
+    """Why nobody takes connections at an address of this machine; None if somebody does."""
+    path = address.removeprefix("unix:")
+    try:
+        if path != address:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(REACH_SECONDS)
+                probe.connect(path)
+        else:
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _traces(config: NodeConfig) -> Iterator[Finding]:
+    """Whether there is what sends traces, where they are wanted."""
+    endpoint = config.traces.endpoint
+    if endpoint is None:
+        return
+    if importlib.util.find_spec("opentelemetry") is None:
+        fix = "pip install 'qbft[otel]', or leave traces.endpoint out"
+        yield Finding("traces", Verdict.FAIL, "OpenTelemetry is not installed", fix)
+    else:
+        yield Finding("traces", Verdict.OK, f"sent to {endpoint}")
 
 
 def _disk_speed(directory: Path) -> Finding:

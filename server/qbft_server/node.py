@@ -180,7 +180,13 @@ async def _put_together(config: NodeConfig) -> AsyncIterator[tuple[NodeParts, Cl
             store,
             metrics.timer_late_seconds.add,
         )
-        appends = Appends(replica, store, wake=driver.wake, first_height=cluster.first_height)
+        appends = Appends(
+            replica,
+            store,
+            wake=driver.wake,
+            first_height=cluster.first_height,
+            value_bytes_max=config.limits.value_bytes_max,
+        )
         parts = NodeParts(
             config=config,
             cluster=cluster,
@@ -197,7 +203,14 @@ async def _put_together(config: NodeConfig) -> AsyncIterator[tuple[NodeParts, Cl
         )
         clients = ClientServer(parts)
         metrics.watch(
-            replica, driver, store, links, recorder=recorder, appends=appends, traces=traces
+            replica,
+            driver,
+            store,
+            links,
+            recorder=recorder,
+            appends=appends,
+            application=application,
+            traces=traces,
         )
         replica.recover(now_ms())
         _calm_the_collector()

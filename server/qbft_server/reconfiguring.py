@@ -32,6 +32,10 @@ MARGIN_GROWTH = 4
 ATTEMPTS_MAX = 6
 """Seals that are proposed, each with later heights, before `qbft reconfigure` gives up."""
 
+NEW_TOPICS_ATTEMPT = 4
+"""From this attempt on topics that nobody has named yet begin in the next epoch at the margin too:
+where new ones are begun all the time, there is always one that was when nobody had told of it."""
+
 ATTEMPT_SECONDS = 20.0
 
 
@@ -83,11 +87,13 @@ def choose_seal(
     *,
     margin: int,
     begins: Seal | None = None,
+    default: int = 0,
 ) -> Seal:
     """A seal that a quorum can accept, by what the nodes say of how far their topics have come.
 
     Of each topic the (f+1)th highest answer counts, so that liars push none away, and `margin` is
-    added; a topic that f nodes or fewer name is the successor's from the start, as are all to come.
+    added; a topic that f nodes or fewer name is the successor's from `default` on, as are those to
+    come.
     No topic begins below where it has begun in this epoch, `begins`.
     """
     named: dict[str, list[int]] = {}
@@ -100,9 +106,8 @@ def choose_seal(
         for topic, heights in named.items()
         if len(heights) > faulty
     }
-    default = 0
     if begins is not None:
-        default = begins.default
+        default = max(default, begins.default)
         for topic in first.keys() | dict(begins.first_heights):
             first[topic] = max(first.get(topic, 0), begins.first_height(topic))
     highest = sorted(first, key=lambda topic: (-first[topic], topic))
@@ -147,9 +152,17 @@ async def hand_over(
             )
         room = margin * MARGIN_GROWTH**attempt
         seal = choose_seal(
-            new.roster.cluster_id, answers, old.roster.faulty, margin=room, begins=begins
+            new.roster.cluster_id,
+            answers,
+            old.roster.faulty,
+            margin=room,
+            begins=begins,
+            default=margin if attempt + 1 >= NEW_TOPICS_ATTEMPT else 0,
         )
-        tell(f"attempt {attempt + 1}: {len(seal.first_heights)} topics named, margin {room}")
+        tell(
+            f"attempt {attempt + 1}: {len(seal.first_heights)} topics named, margin {room}, "
+            f"all others from height {seal.default} on"
+        )
         try:
             decision = await client.propose(
                 SEAL_TOPIC, old.epoch, seal.encode(), timeout=attempt_seconds

@@ -5,6 +5,7 @@ Each verdict is brought about, and the words that say what to do about it are he
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import resource
@@ -81,6 +82,59 @@ def test_what_keeps_it_from_running_is_named(
     assert "chmod 600" in found["vote key"]["seen"]
     assert "qbft init --replace" in found["data"]["fix"]
     assert "in use" in found["client port"]["seen"]
+
+
+def test_what_would_only_be_seen_at_its_start_is_named(
+    node_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A token that others may read, another validator's data, no OpenTelemetry: each fails."""
+    folder = node_file.parent
+    token = folder / "token"
+    token.write_text("0123456789abcdef0123456789abcdef")
+    token.chmod(0o644)
+    (folder / "data").rename(folder / "own")
+    (folder / "data").symlink_to(folder.parent / "node-1" / "data")
+    more = f'\n[[clients.grants]]\nname = "it"\ntoken_file = "{token}"\nread = [""]\n'
+    node_file.write_text(node_file.read_text() + more)
+    code, found, error = ask(node_file, capfd)
+    assert code == 1
+    assert "to be fixed: clients, data" in error
+    assert str(token) in found["clients"]["seen"]
+    assert found["data"]["seen"].endswith("belongs to validator 1, this node is 0")
+
+
+def test_an_application_that_is_away_is_a_warning(
+    node_file: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The node starts, but has no vote in the application's topics; one that is there is well."""
+    text = node_file.read_text()
+    for address in (f"unix:{tmp_path}/application.sock", "127.0.0.1:1"):
+        node_file.write_text(f'{text}\n[application]\naddress = "{address}"\n')
+        code, found, _ = ask(node_file, capfd)
+        assert code == 0
+        assert found["application"]["verdict"] == "warn"
+        assert found["application"]["seen"].startswith(f"{address}: ")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        node_file.write_text(f'{text}\n[application]\naddress = "{address}"\n')
+        assert ask(node_file, capfd)[1]["application"]["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(("spec", "verdict"), [(None, "fail"), (object(), "ok")])
+def test_traces_without_their_packages_keep_it_from_running(
+    node_file: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    spec: object,
+    verdict: str,
+) -> None:
+    """They are an extra; the remedy names it."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    more = '\n[traces]\nendpoint = "http://127.0.0.1:4318/v1/traces"\n'
+    node_file.write_text(node_file.read_text() + more)
+    _, found, _ = ask(node_file, capfd)
+    assert found["traces"]["verdict"] == verdict
+    assert ("qbft[otel]" in found["traces"]["fix"]) is (spec is None)
 
 
 def test_settings_that_cannot_be_read_are_one_line(

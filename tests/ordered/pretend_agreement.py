@@ -22,8 +22,9 @@ TOPIC = "log/a"
 class Lots:
     """Decides each instance by a lot among what was proposed, some time after the first."""
 
-    def __init__(self, seed: int = 0, nodes: int = 1) -> None:
+    def __init__(self, seed: int = 0, nodes: int = 1, value_bytes_max: int = 1 << 20) -> None:
         self.draw = random.Random(seed)
+        self.value_bytes_max = value_bytes_max
         self.proposals: dict[InstanceId, list[Proposal]] = {}
         self.nodes = [LotNode(self) for _ in range(nodes)]
         self.holds = False
@@ -72,7 +73,13 @@ class LotNode:
 
     def new_life(self) -> Appends:
         """What it is after a restart: nothing of its memory is left but what it has proposed."""
-        return Appends(self, self, wake=lambda: None, first_height=lambda topic: 0)
+        return Appends(
+            self,
+            self,
+            wake=lambda: None,
+            first_height=lambda topic: 0,
+            value_bytes_max=self.lots.value_bytes_max,
+        )
 
     def learn(self, decision: Decision) -> None:
         """Know of a decision."""

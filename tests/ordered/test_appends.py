@@ -55,6 +55,18 @@ async def test_a_batch_is_bounded_in_bytes() -> None:
     assert max(small) <= BATCH_BYTES_AIM
 
 
+async def test_a_batch_is_no_longer_than_a_value_may_be() -> None:
+    """An operator may allow less than a batch aims at: peers would refuse it for ever."""
+    lots = Lots(value_bytes_max=32_768)
+    (node,) = lots.nodes
+    async with running(node.appends):
+        await asyncio.gather(
+            *(node.appends.append(TOPIC, entry(n, bytes(20_000))) for n in range(4))
+        )
+    assert len(node.proposed) == 4
+    assert max(len(each.value) for each in node.proposed) <= 32_768
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_nodes_race_and_nothing_is_lost_or_doubled(seed: int) -> None:
     """Issue 7: what loses a height is proposed again; what clients send to two nodes lands once.
@@ -199,7 +211,9 @@ async def test_a_node_that_cannot_propose_says_so() -> None:
 async def test_a_topic_of_another_epoch_is_refused() -> None:
     """docs/adr/013: a seal may leave a topic to the epoch before for good."""
     (node,) = Lots().nodes
-    appends = Appends(node, node, wake=lambda: None, first_height=lambda topic: NEVER)
+    appends = Appends(
+        node, node, wake=lambda: None, first_height=lambda topic: NEVER, value_bytes_max=1 << 20
+    )
     async with running(appends):
         with pytest.raises(OtherEpoch):
             await appends.append(TOPIC, entry(1))

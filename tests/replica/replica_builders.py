@@ -102,10 +102,11 @@ def round_change(
     prepared: Proposal | None = None,
     prepared_round: int = 1,
     prepares: Iterable[int] = (1, 2, 3),
+    sequence: int = 1,
 ) -> Message:
     """A ROUND-CHANGE of that source; with `prepared`, proven by these sources' PREPAREs."""
     if prepared is None:
-        return signed(Message(RC, where or instance(), source, round_))
+        return signed(Message(RC, where or instance(), source, round_), sequence)
     return signed(
         Message(
             RC,
@@ -116,13 +117,21 @@ def round_change(
             prepared_round,
             prepared.digest,
             votes(PREPARE, prepares, prepared, prepared_round),
-        )
+        ),
+        sequence,
     )
 
 
 def certificate(what: Proposal, sources: Iterable[int] = (1, 2, 3), round_: int = 1) -> Certificate:
-    """The certificate that these sources' COMMITs make."""
-    return Certificate(what.instance, round_, what.digest, votes(COMMIT, sources, what, round_))
+    """The certificate that these sources' COMMITs make, all of journals that nobody here has.
+
+    In its own a replica would look for its COMMIT, and find that it has never cast it (W7).
+    """
+    commits = votes(COMMIT, sources, what, round_)
+    for commit in commits:
+        assert commit.proof is not None
+        commit.proof.signature = SimSignature(commit.source, 1, bytes([commit.source]) * 15 + b"c")
+    return Certificate(what.instance, round_, what.digest, commits)
 
 
 def own_section(*own: Message, **parts: Any) -> Frame:

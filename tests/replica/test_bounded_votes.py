@@ -72,7 +72,11 @@ def test_the_commit_of_an_earlier_round_still_binds(*, restarts: bool) -> None:
 
 @pytest.mark.parametrize("restarts", [False, True])
 @pytest.mark.parametrize(
-    "back", [vote(PREPARE, 3, V, sequence=1), round_change(3, 2, prepared=V, prepares=(0, 2, 3))]
+    "back",
+    [
+        vote(PREPARE, 3, V, sequence=1),
+        round_change(3, 2, prepared=V, prepares=(0, 2, 3), sequence=3),
+    ],
 )
 def test_an_own_vote_that_was_forgotten_proves_nothing(back: Message, *, restarts: bool) -> None:
     """A peer may hand it on for ever; its number is not beyond the last one (W7, U9)."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from replica_builders import (
+    COMMIT,
     Rig,
     carry,
     carry_until_decided,
@@ -18,11 +19,15 @@ from replica_builders import (
     proposal,
     round_change,
     sent_to,
+    vote,
 )
 
-from qbft.core import InstanceId
+from qbft.core import InstanceId, Value
+from qbft.decision import Decision
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.narrow import bytes_of
 from qbft.replica.turn import Turn
+from qbft.sim.disk import SimDisk
 from qbft.transport import FeedPage, FeedRequest
 
 LIMITS = ReplicaLimits(feed_page_instances_max=3)
@@ -373,3 +378,47 @@ def test_who_asks_far_beyond_its_pace_is_left_unread() -> None:
     assert rig.replica.takes_from(3, rig.now)
     rig.now += 60_000
     assert rig.replica.takes_from(2, rig.now)
+
+
+def test_nothing_is_read_that_a_peer_may_not_have() -> None:
+    """HARDENING U7: whoever asks for large decisions beyond its pace costs an index, not a disk."""
+
+    class Counting(SimDisk):
+        """A disk that counts what is read of it."""
+
+        reads = 0
+
+        def get(self, which: InstanceId) -> Decision | None:
+            """Read a value."""
+            self.reads += 1
+            return super().get(which)
+
+        def digest(self, which: InstanceId) -> Value | None:
+            """Look it up."""
+            decision = SimDisk.get(self, which)
+            return None if decision is None else decision.certificate.value
+
+        def size(self, which: InstanceId) -> int:
+            """Look that up."""
+            decision = SimDisk.get(self, which)
+            return 0 if decision is None else len(bytes_of(decision))
+
+    limits = ReplicaLimits(pull_bytes_burst_max=120_000, pull_bytes_per_ms=1, asked_bytes_min=1)
+    disk = Counting(bytes([1]) * 16, lambda label, records: None)
+    rig = Rig(1, limits=limits, disk=disk)
+    large = [proposal(bytes(50_000), height) for height in range(40)]
+    for what in large:
+        rig.receive(3, certificates=(certificate(what, (0, 2, 3)),), proposals=(what,))
+    disk.reads = 0
+    wanted = tuple(what.instance for what in large)
+    turn = rig.receive(2, wanted_decisions=wanted)
+    assert len(sent_to(turn, 2, "certificates")) == 2
+    named = tuple((what.instance, what.digest) for what in large)
+    assert sent_to(rig.receive(2, wanted_values=named), 2, "certificates") == []
+    rig.receive(2, relayed=tuple(vote(COMMIT, 0, what, 2) for what in large))
+    assert disk.reads <= 2 + limits.answer_burst_max
+    before = disk.reads
+    rig.replica.link_up(0, rig.now)
+    rig.turn()
+    rig.receive(0, feed_page=FeedPage(len(wanted), len(wanted), wanted))
+    assert disk.reads == before, "what a feed names is looked up, and not read"

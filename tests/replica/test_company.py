@@ -6,7 +6,17 @@ others pull nobody along (Algorithm 3:5 wants F+1), and would stay ahead for eve
 
 from __future__ import annotations
 
-from replica_builders import Rig, kinds, own_section, proposal, round_change
+from replica_builders import (
+    Rig,
+    instance,
+    kinds,
+    own_section,
+    proposal,
+    round_change,
+    signed_by,
+)
+
+from qbft.core.messages import ROUND_MAX
 
 V = proposal(b"v")
 
@@ -48,3 +58,19 @@ def test_who_is_beyond_the_round_is_company_too() -> None:
     rig.receive(2, own_section(round_change(2, 2)))
     rig.wait(2_000)
     assert ("ROUND_CHANGE", 3) in kinds(rig.turns)
+
+
+def test_after_the_last_round_comes_no_other() -> None:
+    """SCENARIOS C18: a round that cannot be written would make the journal unreadable.
+
+    With three nodes there is no f+1 of which one is honest: one ROUND-CHANGE pulls everybody along.
+    """
+    rig = Rig(1, nodes=3)
+    rig.receive(0, own_section(round_change(0, ROUND_MAX)))
+    for source in (0, 2):
+        rig.receive(source, own_section(round_change(source, ROUND_MAX)))
+    assert {own.round for own in signed_by(rig.turns)} == {ROUND_MAX}
+    for _ in range(6):
+        rig.wait(70_000)
+    assert {own.round for own in signed_by(rig.turns)} == {ROUND_MAX}
+    assert rig.replica.is_open(instance())

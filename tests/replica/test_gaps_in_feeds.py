@@ -7,6 +7,7 @@ peers, of which one is honest: no feed is read less because another one seemed t
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import pytest
 from replica_builders import (
@@ -28,6 +29,7 @@ from qbft.decision import Decision
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.lost_votes import VOTES_AGAIN
 from qbft.sim.disk import SimDisk
+from qbft.transport import FeedPage
 
 COUNT = 20
 PAGE = 3
@@ -137,3 +139,20 @@ def test_a_node_without_votes_does_not_vote_where_a_liar_says_nothing_is_decided
         leader = height % 4
         lost.receive(leader, own_section(vote(PP, leader, what)), proposals=(what,))
     assert kinds(lost.turns) == []
+
+
+def test_the_feed_of_a_replaced_store_is_read_from_its_beginning() -> None:
+    """Its order is another one: what was read of the old one says nothing of it."""
+    rig = lost_rig()
+    answered = FeedPage(10, 10, ())
+    rig.replica.hear_hello(2, bytes(16), 0, None, rig.now)
+    rig.replica.link_up(2, rig.now)
+    rig.turn()
+    rig.receive(2, feed_page=replace(answered, instances=(instance(3),)))
+    rig.receive(
+        2, certificates=(certificate(proposal(b"v", 3), (0, 2, 3)),), proposals=(proposal(b"v", 3),)
+    )
+    rig.turns.clear()
+    rig.replica.hear_hello(2, bytes(15) + b"n", 0, None, rig.now)
+    asked = [f.feed_request for to, f in rig.turn().frames if to == 2 and f.feed_request]
+    assert [request.after for request in asked] == [0]

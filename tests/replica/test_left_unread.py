@@ -6,7 +6,9 @@ import pytest
 from replica_builders import COMMIT, PREPARE, Rig, proposal, vote
 
 from qbft.replica.limits import ReplicaLimits
-from qbft.transport import Frame
+from qbft.transport import Frame, Memory
+
+V = proposal(b"v")
 
 
 @pytest.mark.bites("waste_work_max")
@@ -50,3 +52,21 @@ def test_who_floods_with_votes_for_nothing_is_left_unread() -> None:
         rig.receive(3, votes=(vote(COMMIT, 3, proposal(b"v", height)),))
     assert not rig.replica.takes_from(3, rig.now)
     assert rig.replica.takes_from(2, rig.now)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [Frame(), Frame(memory=Memory(0, 1, False, False, 0), relayed=(vote(PREPARE, 0, V),) * 40)],
+)
+def test_what_nobody_asked_for_is_held_against_its_sender(frame: Frame) -> None:
+    """HARDENING U7: empty frames, and memories that nobody wants, have to be read all the same."""
+    rig = Rig(1, limits=ReplicaLimits(waste_work_max=50, waste_work_per_ms=1))
+    for _ in range(60):
+        rig.replica.receive(3, frame, rig.now)
+        rig.turn()
+    assert not rig.replica.takes_from(3, rig.now)
+    assert rig.replica.takes_from(2, rig.now)
+    assert {reason for reason, peer in rig.rejected if peer == 3} <= {
+        "nothing_said",
+        "nothing_asked",
+    }

@@ -26,6 +26,7 @@ from replica_builders import (
 )
 
 from qbft.core import InstanceId, Message
+from qbft.crypto.certificate import Certificate
 from qbft.crypto.proposal import Proposal
 from qbft.errors import JournalError
 from qbft.records import QuarantineRecord, Standing, StandingRecord
@@ -725,3 +726,47 @@ def test_another_vote_of_a_store_that_is_replaced_shows_no_second_process() -> N
     said = records_of(rig.turns, lambda r: isinstance(r, StandingRecord))[-1]
     assert isinstance(said, StandingRecord)
     assert (said.lost, dict(said.replaced)[old]) == (False, 51)
+
+
+def test_a_few_new_votes_do_not_hide_a_few_lost_ones() -> None:
+    """W7, K26: a restored journal has given out the numbers of lost votes before a peer greets it.
+
+    Its own votes under these numbers are other ones; what it has cast itself proves nothing.
+    """
+    rig = voted_rig()
+    hello(rig, 2, vote(PREPARE, 1, V, sequence=1))
+    assert is_voting(rig)
+    hello(rig, 2, vote(PREPARE, 1, W, sequence=1))
+    assert not is_voting(rig)
+    assert WITHOUT_VOTES in rig.told
+
+
+def test_a_certificate_shows_a_lost_vote_too() -> None:
+    """W7: nobody hands a node its own votes as a rule, but a certificate may hold one."""
+    rig = voted_rig()
+    proof = Certificate(W.instance, 1, W.digest, votes(COMMIT, (0, 1, 2), W))
+    rig.receive(2, certificates=(proof,), proposals=(W,))
+    assert not is_voting(rig), "its COMMIT there has the number of its PREPARE"
+    assert rig.disk.get(W.instance) is not None
+    answer_all(rig, 0, 2)
+    assert is_voting(rig)
+
+
+def test_an_old_vote_out_of_a_certificate_mutes_nobody() -> None:
+    """W7: what is public must not look like a second process, whoever shows it, and how often.
+
+    The node was replaced twice, and its peers remember the last of the lost journals only.
+    """
+    rig = lost_rig()
+    last, first = bytes(range(16)), bytes(range(1, 17))
+    for peer in (0, 2):
+        hello(rig, peer, of_store(W, 50, last))
+    rig.receive(0, certificates=(certificate(V, (0, 2, 3)),), proposals=(V,))
+    answer_all(rig, 0, 2)
+    assert is_voting(rig)
+    hello(rig, 3, of_store(V, 7, first))
+    assert is_voting(rig)
+    assert TWO_OF_ONE_KEY not in rig.told
+    fresh = proposal(b"fresh", 12)
+    hello(rig, 3, of_store(fresh, 9, bytes(range(2, 18))))
+    assert not is_voting(rig), "one of an instance that is not over is no old one"

@@ -372,3 +372,21 @@ def give(rigs: list[Rig], draw: random.Random, what: Iterable[Proposal]) -> None
     """Hand proposals to all nodes in any order."""
     for node in draw.sample(rigs, len(rigs)):
         node.receive((node.index + 1) % 4, proposals=tuple(what))
+
+
+async def test_refused_seals_keep_out_none_that_comes_later() -> None:
+    """An operator may have to try often, and a refusal can be found out again: a no is for good."""
+    node = rig()
+    lead(node, proposal(b"v", FIRST + 1))
+    refused = [seal_proposal(FIRST, number) for number in range(2 * SEALS_MAX)]
+    for low in refused:
+        node.receive(3, proposals=(low,))
+    assert len(node.replica._sealing._answers) == SEALS_MAX
+    lead(node, refused[0])
+    assert votes_in(node, SEAL_TOPIC) == [], "forgotten, and refused once more"
+    other = rig()
+    lead(other, proposal(b"v", FIRST + 1))
+    for low in refused:
+        other.receive(3, proposals=(low,))
+    lead(other, seal_proposal(FIRST + 2))
+    assert votes_in(other, SEAL_TOPIC) == [("PREPARE", 0, 1)]

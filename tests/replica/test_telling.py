@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from replica_builders import certificate, new_disk, proposal, run_now
 
+from qbft.core import InstanceId
 from qbft.decision import Decision
 from qbft.records import DecisionRecord
 from qbft.replica import telling
@@ -95,6 +96,42 @@ async def test_what_was_not_acknowledged_is_told_again() -> None:
     await asyncio.sleep(1)
     assert [position for position, _ in listener.told] == [1, 2, 3]
     task.cancel()
+
+
+async def test_what_does_not_concern_it_is_not_read_and_others_have_their_turn() -> None:
+    """Issue 7: nothing else stops. A backlog of other topics is passed over, a piece at a time."""
+    store, told, read = Followed(), asyncio.Event(), []
+    last = 10 * telling.PAGE_DECISIONS - 1
+    store.decide(*range(last + 1))
+    get, turns = store.disk.get, 0
+
+    def note_read(instance: InstanceId) -> Decision | None:
+        read.append(instance.height)
+        return get(instance)
+
+    class Waits(Listener):
+        async def decided(self, decision: Decision, position: int) -> None:
+            """Take the one."""
+            told.set()
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while not told.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    store.disk.get = note_read  # type: ignore[method-assign]
+    following = tell_decisions(
+        store,  # type: ignore[arg-type]
+        Waits(),
+        concerns=lambda instance: instance.height == last,
+    )
+    tasks = [asyncio.create_task(following), asyncio.create_task(take_turns())]
+    await told.wait()
+    assert read == [last]
+    assert turns >= 9, "it gives way between its pages"
+    for task in tasks:
+        task.cancel()
 
 
 async def test_what_retention_deleted_is_passed_over() -> None:

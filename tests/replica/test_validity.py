@@ -145,7 +145,7 @@ async def test_no_answer_holds_it_and_asks_again(value: bytes) -> None:
     await work(rig)
     assert (asyncio.get_running_loop().time() - began) == (2 if value == b"silent" else 0)
     assert kinds(rig.turns) == []
-    assert rig.rejected == [("application_gave_no_answer", 0)]
+    assert rig.rejected == [("application_gave_no_answer", 1)], "of this node, not of its leader"
     judge.answers[value] = True
     if value == b"raises":
         return

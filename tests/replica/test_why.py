@@ -214,6 +214,53 @@ async def test_a_value_that_applications_refuse_is_named() -> None:
     assert Cause.VOTES_MISSING not in {finding.cause for finding in found.findings}
 
 
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_leader_whose_application_keeps_it_from_adopting_is_named(answers: bool) -> None:
+    """The leader has been forwarded a value: it waits for its program, or was told that it is bad.
+
+    Not that it "has no proposal", after which one would propose there once more.
+    """
+
+    class Strict:
+        async def check_value(self, which: InstanceId, value: bytes, proposer: int) -> bool:
+            """Find nothing valid, or say nothing."""
+            if not answers:
+                await asyncio.Event().wait()
+            return False
+
+    four = Four(application=Strict())
+    four.propose(1)
+    four.carry()
+    if answers:
+        for rig in four.rigs:
+            await work(rig)
+    found = four.why()
+    first = found.findings[0]
+    if answers:
+        assert (first.cause, first.nodes) == (Cause.VALUE_INVALID, (0,))
+        assert "its application finds invalid what came from node 1" in found.sentence
+    else:
+        assert first.cause is Cause.APPLICATION_SILENT
+        assert 0 in first.nodes
+        assert found.rows[0].lacks.startswith("its application's answer")
+    assert Cause.NO_VALUE not in {finding.cause for finding in found.findings}
+
+
+async def test_a_node_that_only_the_asker_cannot_reach_is_not_called_dead() -> None:
+    """One account shows a link to it that is up: it is there, and its client port is not."""
+    four = Four(down=(3,))
+    four.propose(0)
+    four.carry()
+    told: dict[int, NodeAccount | str] = {0: four.account(four.rigs[0], instance())}
+    for node in (1, 2, 3):
+        told[node] = f"node {node}: no connection"
+    found = diagnose(instance(), told, 4)
+    assert Cause.NO_QUORUM not in {finding.cause for finding in found.findings}
+    untold = next(each for each in found.findings if each.cause is Cause.UNTOLD)
+    assert untold.nodes == (1, 2), "node 3 has no link to it, and may well be dead"
+    assert found.rows[1].why_silent == "node 1: no connection"
+
+
 async def test_a_guarded_topic_without_a_signed_proposal_is_named() -> None:
     """Round changes have opened it, and the leader has nothing that the policy allows."""
     guarded = TopicPolicy(proposers=frozenset({b"k" * 32}))
@@ -307,7 +354,10 @@ async def test_votes_that_were_lost_or_refused_are_named() -> None:
     found = four.why()
     assert found.findings[0].cause is Cause.VOTES_MISSING
     assert "node 1 lacks the PRE-PREPARE of node 0, which has cast it, it is on" in found.sentence
-    assert found.rows[2].lacks == ("PRE-PREPARE of 0: has cast it, and messages of it were refused")
+    assert found.rows[2].lacks == (
+        "PRE-PREPARE of 0: has cast it, it is on its way or lost; "
+        "messages of it were refused before"
+    )
     assert found.rows[2].refused == "1 bad_section_signature of 0"
 
 

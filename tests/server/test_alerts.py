@@ -29,7 +29,7 @@ def promtool(*arguments: object) -> str:
 
 def test_what_prometheus_is_given_loads() -> None:
     """Issue 7: the configuration of the compose profile and all that it names."""
-    assert "11 rules found" in promtool("check", "config", OBSERVABILITY / "prometheus.yml")
+    assert "13 rules found" in promtool("check", "config", OBSERVABILITY / "prometheus.yml")
 
 
 def test_each_alert_fires_when_it_should_and_not_before(tmp_path: Path) -> None:

@@ -116,6 +116,13 @@ async def test_a_refused_seal_is_followed_by_a_higher_one() -> None:
     assert Cluster.parse(new.dump()) == new
 
 
+async def test_topics_that_are_begun_all_the_time_do_not_keep_an_epoch_alive() -> None:
+    """There is always one that nobody had told of: from the fourth seal on it has room too."""
+    asked = Asked(*[REFUSED] * 4, None)
+    await run(asked)
+    assert [seal.first_height("new") for seal in asked.seals] == [0, 0, 0, 10, 10]
+
+
 async def test_it_may_be_done_again() -> None:
     """A seal for the same successor that was decided before is taken as it is."""
     earlier = Seal(NEW.roster.cluster_id, 3)

@@ -36,7 +36,7 @@ class InspectInstanceRequest(_message.Message):
     def __init__(self, instance: _Optional[_Union[_messages_pb2.InstanceId, _Mapping]] = ...) -> None: ...
 
 class InstanceAccount(_message.Message):
-    __slots__ = ("state", "round", "cast", "pre_prepares", "prepares", "commits", "round_changes", "later", "prepared_round", "has_input", "guarded", "adopts", "awaits_bytes_of", "awaits_check_of", "dropped_of", "held_of", "timer_ms", "waits_for_company", "leader", "next_leader", "found_invalid_of", "waits_for_place_of")
+    __slots__ = ("state", "round", "cast", "pre_prepares", "prepares", "commits", "round_changes", "later", "prepared_round", "has_input", "guarded", "adopts", "awaits_bytes_of", "awaits_check_of", "dropped_of", "held_of", "timer_ms", "waits_for_company", "leader", "next_leader", "found_invalid_of", "waits_for_place_of", "not_adopted_of")
     STATE_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     CAST_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +59,7 @@ class InstanceAccount(_message.Message):
     NEXT_LEADER_FIELD_NUMBER: _ClassVar[int]
     FOUND_INVALID_OF_FIELD_NUMBER: _ClassVar[int]
     WAITS_FOR_PLACE_OF_FIELD_NUMBER: _ClassVar[int]
+    NOT_ADOPTED_OF_FIELD_NUMBER: _ClassVar[int]
     state: InstanceState
     round: int
     cast: _containers.RepeatedScalarFieldContainer[_messages_pb2.MessageType]
@@ -81,7 +82,8 @@ class InstanceAccount(_message.Message):
     next_leader: int
     found_invalid_of: _containers.RepeatedScalarFieldContainer[int]
     waits_for_place_of: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, state: _Optional[_Union[InstanceState, str]] = ..., round: _Optional[int] = ..., cast: _Optional[_Iterable[_Union[_messages_pb2.MessageType, str]]] = ..., pre_prepares: _Optional[_Iterable[int]] = ..., prepares: _Optional[_Iterable[int]] = ..., commits: _Optional[_Iterable[int]] = ..., round_changes: _Optional[_Iterable[int]] = ..., later: _Optional[_Iterable[int]] = ..., prepared_round: _Optional[int] = ..., has_input: _Optional[bool] = ..., guarded: _Optional[bool] = ..., adopts: _Optional[bool] = ..., awaits_bytes_of: _Optional[_Iterable[int]] = ..., awaits_check_of: _Optional[_Iterable[int]] = ..., dropped_of: _Optional[_Iterable[int]] = ..., held_of: _Optional[_Iterable[int]] = ..., timer_ms: _Optional[int] = ..., waits_for_company: _Optional[bool] = ..., leader: _Optional[int] = ..., next_leader: _Optional[int] = ..., found_invalid_of: _Optional[_Iterable[int]] = ..., waits_for_place_of: _Optional[_Iterable[int]] = ...) -> None: ...
+    not_adopted_of: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, state: _Optional[_Union[InstanceState, str]] = ..., round: _Optional[int] = ..., cast: _Optional[_Iterable[_Union[_messages_pb2.MessageType, str]]] = ..., pre_prepares: _Optional[_Iterable[int]] = ..., prepares: _Optional[_Iterable[int]] = ..., commits: _Optional[_Iterable[int]] = ..., round_changes: _Optional[_Iterable[int]] = ..., later: _Optional[_Iterable[int]] = ..., prepared_round: _Optional[int] = ..., has_input: _Optional[bool] = ..., guarded: _Optional[bool] = ..., adopts: _Optional[bool] = ..., awaits_bytes_of: _Optional[_Iterable[int]] = ..., awaits_check_of: _Optional[_Iterable[int]] = ..., dropped_of: _Optional[_Iterable[int]] = ..., held_of: _Optional[_Iterable[int]] = ..., timer_ms: _Optional[int] = ..., waits_for_company: _Optional[bool] = ..., leader: _Optional[int] = ..., next_leader: _Optional[int] = ..., found_invalid_of: _Optional[_Iterable[int]] = ..., waits_for_place_of: _Optional[_Iterable[int]] = ..., not_adopted_of: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RejectCount(_message.Message):
     __slots__ = ("reason", "count")

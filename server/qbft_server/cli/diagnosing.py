@@ -31,8 +31,8 @@ _HEADINGS = (
     "cast",
     "lacks",
     "links down",
-    "refused",
-    "limits",
+    "refused, ever",
+    "limits, ever",
     "timer",
 )
 

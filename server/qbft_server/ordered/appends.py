@@ -86,6 +86,7 @@ class Appends:
         *,
         wake: Callable[[], None],
         first_height: Callable[[str], int],
+        value_bytes_max: int,
     ) -> None:
         self.appended = 0
         """Entries whose clients were told where they stand."""
@@ -97,6 +98,7 @@ class Appends:
         self._store = store
         self._nobody = _Nobody(replica, wake)
         self._first_height = first_height
+        self._value_bytes_max = value_bytes_max
         self._queues: dict[str, AppendQueue] = {}
         self._starting: asyncio.Queue[AppendQueue] = asyncio.Queue()
         self._logs: OrderedDict[str, TopicLog] = OrderedDict()
@@ -127,7 +129,7 @@ class Appends:
         if queue is None:
             if topic not in self._logs:
                 self._make_room()
-            queue = self._queues[topic] = AppendQueue(topic)
+            queue = self._queues[topic] = AppendQueue(topic, self._value_bytes_max)
             self._starting.put_nowait(queue)
         waiter = queue.add(entry, opener or self._nobody)
         try:

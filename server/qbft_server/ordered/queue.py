@@ -22,8 +22,8 @@ from qbft.errors import QbftError
 from qbft.ordered import Appended
 
 BATCH_BYTES_AIM = 60 * 1024
-"""A batch stays below it, so that its bytes travel with the votes; an entry that is larger goes
-alone."""
+"""A batch stays below it, so that its bytes travel with the votes, and below what a value may have;
+an entry that is larger goes alone."""
 
 LOSSES_MAX = 256
 """Heights that are decided without an entry that was to be proposed for them; then its client is
@@ -105,8 +105,9 @@ class Pending:
 class AppendQueue:
     """The entries of one topic that wait, in the order in which they came."""
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, bytes_max: int) -> None:
         self.topic = topic
+        self._bytes_aim = min(BATCH_BYTES_AIM, bytes_max)
         self.task: asyncio.Task[None] | None = None
         self.pending: dict[Key, Pending] = {}
         self.fresh: list[Key] = []
@@ -187,7 +188,7 @@ class AppendQueue:
             if not is_standing_at(pending.entry, height):
                 continue
             size += pending.entry.size
-            if chosen and (size > BATCH_BYTES_AIM or len(chosen) == BATCH_ENTRIES_MAX):
+            if chosen and (size > self._bytes_aim or len(chosen) == BATCH_ENTRIES_MAX):
                 break
             chosen.append(pending.entry)
         return chosen

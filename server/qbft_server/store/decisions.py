@@ -292,6 +292,14 @@ class DecisionTable:
             (topic, from_height, position_max, limit),
         )
 
+    def position(self, instance: InstanceId) -> int | None:
+        """Where it stands in the order of this table, or None."""
+        if self._is_above_all(instance):
+            return None
+        key = (instance.topic, instance.height)
+        sql = "SELECT position FROM decisions WHERE topic = ? AND height = ?"
+        return next((position for (position,) in self._query(sql, key)), None)
+
     def size(self, instance: InstanceId) -> int:
         """The bytes of a decision, which is not read for it; 0 if there is none."""
         if self._is_above_all(instance):

@@ -111,13 +111,18 @@ class LiveRecords:
             self._decide(instance, segment, record)
         elif isinstance(record, QuarantineRecord) and record.abandoned:
             # nothing else is needed to stay out of it, and others may have opened many such
-            self._open.pop(instance, None)
-            self._open[instance] = _Open(segment, [(self._count, record)])
+            was_open = self._open.pop(instance, None) is not None
+            if was_open or not self._is_decided(instance):
+                self._open[instance] = _Open(segment, [(self._count, record)])
         elif (opened := self._open.get(instance)) is not None:
             opened.add(self._count, record)
-        elif instance not in self._pending and self._settled_digest(instance) is None:
+        elif not self._is_decided(instance):
             opened = self._open[instance] = _Open(segment)
             opened.add(self._count, record)
+
+    def _is_decided(self, instance: InstanceId) -> bool:
+        """Whether it is decided, which is asked only of what is not open."""
+        return instance in self._pending or self._settled_digest(instance) is not None
 
     def _decide(self, instance: InstanceId, segment: int, record: DecisionRecord) -> None:
         was_open = self._open.pop(instance, None) is not None
@@ -183,6 +188,12 @@ class LiveRecords:
         """The decision of an instance, if it is one that waits."""
         entry = self._pending.get(instance)
         return None if entry is None else entry.record.decision
+
+    def place(self, instance: InstanceId) -> int | None:
+        """Which of the waiting decisions this is, from 1, in the order of their commits."""
+        if instance not in self._pending:
+            return None
+        return next(n for n, each in enumerate(self._pending, 1) if each == instance)
 
     def pending_decisions(self, start: int, limit: int) -> list[Decision]:
         """The waiting decisions from the start-th (from 0) on, in the order of their commits."""

@@ -151,6 +151,17 @@ class SegmentLog:
         return bool(_numbers(directory))
 
     @staticmethod
+    def check_owner(directory: Path, cluster_id: bytes, validator: int) -> None:
+        """See that the log, which exists, is this validator's; nothing is held or changed.
+
+        Raises:
+            JournalError: it is another's, or of another version, or damaged.
+            OSError: it cannot be read.
+        """
+        header = _read_header(directory, max(_numbers(directory)))
+        _check_owner(directory, header, cluster_id, validator)
+
+    @staticmethod
     def create(directory: Path, cluster_id: bytes, validator: int, store_id: bytes) -> None:
         """Make the first, empty segment of a new log, durably.
 

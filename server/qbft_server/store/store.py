@@ -20,7 +20,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from qbft.core.messages import HEIGHT_MAX, InstanceId
+from qbft.core.messages import HEIGHT_MAX, InstanceId, Value
 from qbft.decision import Decision
 from qbft.distribution import Distribution
 from qbft.errors import BelowLowWaterMark, InvariantViolation, JournalError
@@ -365,6 +365,22 @@ class NodeStore:
             if decision is not None:
                 self._recent.put(instance, decision)
         return decision
+
+    def digest(self, instance: InstanceId) -> Value | None:
+        """What was decided of an instance, or None; value and certificate are not read for it."""
+        if self.is_below_mark(instance):
+            return None
+        known = self.journal.live.pending(instance) or self._recent.peek(instance)
+        if known is not None:
+            return known.certificate.value
+        return None if self.journal.live.is_open(instance) else self._table.digest(instance)
+
+    def position(self, instance: InstanceId) -> int | None:
+        """Its position in this node's order; None where it is not decided, or not kept."""
+        if self.is_below_mark(instance):
+            return None
+        place = self.journal.live.place(instance)
+        return self._table.position(instance) if place is None else self._settled + place
 
     def size(self, instance: InstanceId) -> int:
         """About how many bytes a decision has, which is not read for it; 0 where there is none."""

@@ -222,10 +222,10 @@ class _Pages:
             if not records:
                 raise _Refused(HTTPStatus.NOT_FOUND)
             drawn = [replace(each, entries=each.entries[:DRAWN_ENTRIES_MAX]) for each in records]
-            try:
-                return picture(drawn).encode()
-            except Exception:  # noqa: BLE001 - another node may tell what cannot have been
-                return picture(drawn[:1]).encode()
+            for together in (drawn, *([each] for each in drawn)):
+                with suppress(Exception):  # another node may tell what cannot have been
+                    return picture(together).encode()
+            raise _Refused(HTTPStatus.NOT_FOUND)
 
     @contextmanager
     def _asking_all(self) -> Iterator[None]:

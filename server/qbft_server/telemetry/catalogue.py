@@ -125,6 +125,12 @@ METRICS: tuple[Described, ...] = (
         look="it grows and does not fall",
     ),
     Described(
+        "qbft_oldest_open_seconds",
+        "gauge",
+        "Seconds that the oldest of them has been open, in this life of the process; 0: none is.",
+        look="it grows: ask `qbft why`",
+    ),
+    Described(
         "qbft_kept_out_instances",
         "gauge",
         "Undecided instances in which this node never votes: its lost votes may be there, or its "
@@ -353,6 +359,19 @@ METRICS: tuple[Described, ...] = (
         "counter",
         "Decisions deleted because retention keeps them no longer.",
         look="a policy is set and it does not grow: something undecided is in the way",
+    ),
+    # --- the application --------------------------------------------------------------------------
+    Described(
+        "qbft_application_untold_decisions",
+        "gauge",
+        "Decisions behind the last one that the application has been told of.",
+        look="it grows: the program is away, slow, or fails at one decision again and again",
+    ),
+    Described(
+        "qbft_application_untold",
+        "counter",
+        "Times that the application could not be told of a decision; it is tried again.",
+        look="it grows: the node's log has the reason",
     ),
     # --- the recorder -----------------------------------------------------------------------------
     Described("qbft_recorder_bytes", "gauge", "What the recorder occupies, by its own estimate."),

@@ -28,6 +28,7 @@ from qbft.replica.bounds import Bites
 from qbft.replica.driver import Driver
 from qbft.replica.replica import Replica
 from qbft.replica.tally import PROPOSAL
+from qbft_server.application import RemoteApplication
 from qbft_server.ordered.appends import Appends
 from qbft_server.peers import GrpcTransport
 from qbft_server.store.store import NodeStore
@@ -166,6 +167,7 @@ class Metrics(Collector):
         *,
         recorder: Recorder | None = None,
         appends: Appends | None = None,
+        application: RemoteApplication | None = None,
         traces: Traces | None = None,
     ) -> None:
         """Read these at every scrape."""
@@ -178,6 +180,7 @@ class Metrics(Collector):
             transport,
             recorder=recorder,
             appends=appends,
+            application=application,
             traces=traces,
         )
         self.registry.register(parts)
@@ -194,9 +197,11 @@ class _Parts(Collector):
         *,
         recorder: Recorder | None,
         appends: Appends | None,
+        application: RemoteApplication | None,
         traces: Traces | None,
     ) -> None:
         self._appends = appends
+        self._application = application
         self._recorder = recorder
         self._traces = traces
         self._replica = replica
@@ -215,6 +220,7 @@ class _Parts(Collector):
         yield from self._waiting()
         yield from self._disks()
         yield from self._appended()
+        yield from self._told()
         yield from self._recorded()
         yield family("qbft_spans", self._traced())
 
@@ -245,6 +251,8 @@ class _Parts(Collector):
         yield family("qbft_phase_seconds", phases, unit=0.001)
         yield _one("qbft_round_timeouts", tally.expired)
         now = self._loop.time()
+        oldest_ms = status.oldest_open_ms
+        yield _one("qbft_oldest_open_seconds", 0 if oldest_ms is None else now - oldest_ms / 1000)
         silent = [((str(peer),), now - ms / 1000) for peer, ms in status.peers_heard.items()]
         yield family("qbft_peer_silent_seconds", silent)
 
@@ -325,6 +333,17 @@ class _Parts(Collector):
             return
         yield _one("qbft_appends", self._appends.appended)
         yield _one("qbft_append_heights_lost", self._appends.heights_lost)
+
+    def _told(self) -> Iterator[Metric]:
+        """What the application is told; nothing is said of it where there is none to be told."""
+        application = self._application
+        untold: Samples = ()
+        failures: Samples = ()
+        if application is not None and application.told_position is not None:
+            untold = [((), max(0, self._store.end - application.told_position))]
+            failures = [((), application.failures)]
+        yield family("qbft_application_untold_decisions", untold)
+        yield family("qbft_application_untold", failures)
 
     def _traced(self) -> Samples:
         traces = self._traces

@@ -10,18 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 from application_program import Program, served
 from server.store.store_builders import CLUSTER, VALIDATOR, decided, instance
 
 from qbft.client import Client
 from qbft.client.errors import DeadlineExceeded
+from qbft.core import InstanceId
 from qbft.crypto.proposal import Proposal
+from qbft.decision import Decision
 from qbft.errors import ClusterError
 from qbft.records import DecisionRecord
 from qbft_server.application import CURSOR_FILE, RemoteApplication, connect
 from qbft_server.config import ApplicationSettings, NodeConfig
 from qbft_server.initialise import init_cluster
 from qbft_server.local import LocalCluster, wait_until
+from qbft_server.store.decisions import DecisionsError
 from qbft_server.store.retention import Retention, RetentionRule
 from qbft_server.store.store import NodeStore
 
@@ -161,6 +165,50 @@ async def test_what_retention_has_left_is_told_page_by_page(
         ("prices/btc", 6),
         ("prices/btc", 7),
     ]
+
+
+async def test_a_program_that_fails_is_seen_in_the_metrics(tmp_path: Path) -> None:
+    """What it fails at holds up all that follows: how much waits, and how often it failed, is told.
+
+    The log says it too, once a minute at most, for the value may be anybody's.
+    """
+    program = Program(failures=3)
+    async with (
+        store_with(tmp_path / "data", [1, 2]) as store,
+        beside(program, tmp_path) as remote,
+    ):
+        with structlog.testing.capture_logs() as lines:
+            await tell_until(remote, store, tmp_path / "data", program, 2)
+        assert remote.failures == 3
+        assert remote.told_position in (1, 2), "the last one may not have been noted yet"
+    told = [line for line in lines if "application is not told" in line["event"]]
+    assert [(line["log_level"], line["why"], line["told"]) for line in told] == [
+        ("warning", "INTERNAL", 0)
+    ]
+
+
+async def test_a_decision_that_cannot_be_read_ends_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else stops: the node goes on, and the decision is tried again."""
+    program, fails = Program(), 2
+    async with (
+        store_with(tmp_path / "data", [1, 2]) as store,
+        beside(program, tmp_path) as remote,
+    ):
+        get = store.get
+
+        def unreadable(which: InstanceId) -> Decision | None:
+            nonlocal fails
+            if which.height == 2 and fails:
+                fails -= 1
+                raise DecisionsError("cannot read it")
+            return get(which)
+
+        monkeypatch.setattr(store, "get", unreadable)
+        await tell_until(remote, store, tmp_path / "data", program, 2)
+        assert remote.failures == 2
+    assert [told[2] for told in program.told] == [1, 2]
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1:9000", "example.org:9000", "unix:relative", "9000"])

@@ -301,7 +301,9 @@ async def appends_of(clients: Clients) -> AsyncIterator[Callable[[str, str, int]
     )
     store = cast("LogStore", none)
     replica = cast("Proposer", SimpleNamespace(has_input=lambda _: False, propose=is_refused))
-    appends = Appends(replica, store, wake=lambda: None, first_height=lambda _: 0)
+    appends = Appends(
+        replica, store, wake=lambda: None, first_height=lambda _: 0, value_bytes_max=1 << 20
+    )
 
     async def append(client: str, topic: str, number: int) -> asyncio.Task[Appended]:
         opener = clients.own.opener(client)

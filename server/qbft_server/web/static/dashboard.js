@@ -221,21 +221,28 @@ function showInstances(state) {
   );
 }
 
+let asked = 0; // of several questions the last one is shown, whichever answer comes last
+
 async function ask(instance) {
+  asked += 1;
+  const number = asked;
   byId("instance").value = instance;
   byId("why").hidden = false;
   byId("sentence").textContent = `Asking every node about ${instance} …`;
   byId("also").replaceChildren();
   byId("rows").replaceChildren();
   byId("diagram").hidden = true;
+  byId("undrawn").hidden = true;
   byId("ask").scrollIntoView({ block: "nearest" });
   try {
     const reply = await fetch(`why?${new URLSearchParams({ instance })}`);
     if (!reply.ok) throw new Error(reply.status === 400 ? "There can be no such instance." : reply.statusText);
-    showWhy(await reply.json());
+    const found = await reply.json();
+    if (number !== asked) return;
+    showWhy(found);
     draw(instance);
   } catch (error) {
-    byId("sentence").textContent = error.message;
+    if (number === asked) byId("sentence").textContent = error.message;
   }
 }
 
@@ -244,6 +251,7 @@ function draw(instance) {
   const diagram = byId("diagram");
   diagram.hidden = true;
   diagram.onload = () => { diagram.hidden = false; };
+  diagram.onerror = () => { byId("undrawn").hidden = false; };
   diagram.src = `diagram?${new URLSearchParams({ instance, at: Date.now() })}`;
   byId("alone").href = diagram.src;
 }
@@ -253,7 +261,7 @@ function showWhy(found) {
   byId("also").replaceChildren(...found.findings.slice(1).map((each) => element("li", each.text)));
   fillUsed(
     "rows",
-    ["node", "state", "round", "cast", "lacks", "links down", "refused", "limits", "timer"],
+    ["node", "state", "round", "leads", "cast", "lacks", "links down", "refused, ever", "limits, ever", "timer"],
     found.nodes.map((row) =>
       row.why_silent
         ? [`${row.node}`, [withoutNode(row.node, row.why_silent), "bad"]]
@@ -261,6 +269,7 @@ function showWhy(found) {
             `${row.node}`,
             row.voting ? row.state : [`${row.state}, does not vote`, "bad"],
             row.round ? `${row.round}` : "",
+            row.leader === null ? "" : `${row.leader}`,
             row.cast.join(", "),
             row.lacks ? [row.lacks, "wide"] : "",
             row.links_down.join(" "),
