@@ -32,8 +32,9 @@ class Disks:
     """The disks of four nodes that never ran, and what is written to them."""
 
     def __init__(self, directory: Path, segment_bytes_max: int = 16 << 20) -> None:
-        self.cluster = init_cluster(directory / "cluster")
-        self.lives = [[directory / f"cluster/node-{node}/data"] for node in range(4)]
+        self.directory = directory / "cluster"
+        self.cluster = init_cluster(self.directory)
+        self.lives = [[self.directory / f"node-{node}" / "data"] for node in range(4)]
         self._limits = StoreLimits(journal=JournalLimits(segment_bytes_max=segment_bytes_max))
 
     def open(self, node: int) -> NodeStore:
