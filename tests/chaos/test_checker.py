@@ -21,6 +21,7 @@ from qbft_server.chaos.history import (
     Replayed,
     Told,
     Watched,
+    Watching,
     Wiped,
 )
 
@@ -77,6 +78,12 @@ class Story:
         for height in heights:
             self.see(Followed(self.now, node, at(height)))
 
+    def watch(self, *heights: int) -> None:
+        """A reader that begins, and gets these."""
+        self.see(Watching(self.now, "reader", "t"))
+        for height in heights:
+            self.see(Watched(self.now, "reader", at(height)))
+
     def end(self, *orders: tuple[int, ...]) -> None:
         """Every node is read back: these heights, in its own order."""
         for node, order in enumerate(orders):
@@ -109,8 +116,7 @@ def test_a_good_history_passes() -> None:
     story.tell(2, by=3)
     assert story.checker.is_recovered
     story.see(Listed(story.now, story.now, 2, "t", 0, None, frozenset({1})))
-    for height in range(3):
-        story.see(Watched(story.now, "reader", at(height)))
+    story.watch(0, 1, 2)
     story.end_well(1, 0, 2)
     assert story.broken == set()
     assert (story.checker.recoveries, story.checker.worst_recovery_s) == (1, 1.0)
@@ -211,6 +217,48 @@ def test_a_watch_by_height_has_no_gap_and_no_copy(heights: tuple[int, ...]) -> N
     for height in heights:
         story.see(Watched(story.now, "reader", at(height)))
     assert story.broken == {Promise.WATCH}
+
+
+@pytest.mark.parametrize("got", [(), (0,), (0, 1)])
+def test_a_watch_by_height_that_falls_silent_is_found(got: tuple[int, ...]) -> None:
+    """G14: in the end every reader has what is decided, from the first height on, without a gap.
+
+    It is told of once: when the time to get it is over, or else at the end.
+    """
+    story = Story()
+    story.decide(0, 1, 2)
+    story.watch(*got)
+    assert story.checker.has_readers_behind
+    assert story.broken == set()
+    story.checker.settle(story.now)
+    assert story.broken == {Promise.WATCH}
+    story.end_well(0, 1, 2)
+    assert [violation.seen for violation in story.checker.violations] == [
+        f"reader reader did not get t/{len(got)}, which is decided"
+    ]
+
+
+def test_a_reader_that_stops_after_the_others_have_settled_is_found() -> None:
+    """What is decided after that is due to it as well."""
+    story = Story()
+    story.decide(0)
+    story.watch(0)
+    assert not story.checker.has_readers_behind
+    story.checker.settle(story.now)
+    story.decide(1)
+    story.end_well(0, 1)
+    assert story.broken == {Promise.WATCH}
+
+
+def test_a_reader_waits_at_the_first_height_that_is_not_decided() -> None:
+    """However many are decided above it; and at 0 where nothing is, or only of another topic."""
+    story = Story()
+    story.decide(0, 2)
+    story.watch(0)
+    story.see(Watching(story.now, "another", "s"))
+    assert not story.checker.has_readers_behind
+    story.end_well(0, 2)
+    assert story.broken == set()
 
 
 @pytest.mark.parametrize(

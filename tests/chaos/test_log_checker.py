@@ -9,7 +9,7 @@ import pytest
 from qbft.core import InstanceId
 from qbft.ordered import Position
 from qbft_server.chaos.checker import Checker, Promise
-from qbft_server.chaos.history import Acknowledged, Appending, Entered, Event, Told
+from qbft_server.chaos.history import Acknowledged, Appending, Entered, Event, Reading, Told
 
 
 class Story:
@@ -39,6 +39,11 @@ class Story:
                 self.enter(reader, Position(height, index), request, is_void=request in met)
                 met.add(request)
 
+    def begin(self, *readers: str) -> None:
+        """These are there from now on."""
+        for reader in readers:
+            self.see(Reading(1.0, reader))
+
     def enter(
         self, reader: str, position: Position, request: str, *, is_void: bool = False
     ) -> None:
@@ -58,6 +63,7 @@ class Story:
 def test_a_good_history_passes() -> None:
     """Batches, a repetition that is void, a reader that comes back, one that comes late."""
     story = Story()
+    story.begin("one", "another")
     story.append("abcd")
     story.acknowledge("b", 0, 1)
     story.read("one", "ab", "ca")
@@ -157,6 +163,40 @@ def test_each_broken_promise_is_found(breaks: Callable[[Story], None], seen: str
     story.append("ab")
     breaks(story)
     assert seen in story.broken
+
+
+@pytest.mark.parametrize(
+    ("got", "after"), [((), "its beginning"), (("a",), "0.0"), (("a", "b"), "1.0")]
+)
+def test_a_reader_that_falls_silent_is_found(got: tuple[str, ...], after: str) -> None:
+    """In the end every one has all that was acknowledged; another that has it is no excuse.
+
+    It is told of once: when the time to get it is over, or else at the end.
+    """
+    story = Story()
+    story.begin("one", "another")
+    story.append("abc")
+    story.read("one", "a", "b", "c")
+    story.read("another", *got)
+    assert not story.checker.has_readers_behind
+    for height, request in enumerate("abc"):
+        story.acknowledge(request, height)
+    assert story.checker.has_readers_behind
+    story.checker.settle(8.0)
+    assert len(story.checker.violations) == 1
+    assert story.broken == [f"reader another got nothing after {after}, and 2.0 stands"]
+
+
+def test_a_copy_behind_the_last_acknowledged_entry_need_not_have_come() -> None:
+    """A batch may be decided once more, at any time; readers get its void entries when they do."""
+    story = Story()
+    story.begin("one", "another")
+    story.append("a")
+    story.acknowledge("a", 0)
+    story.read("one", "a", "a")
+    story.read("another", "a")
+    assert not story.checker.has_readers_behind
+    assert story.broken == []
 
 
 def test_every_client_is_answered_in_the_end() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
@@ -58,16 +58,20 @@ async def decided_everywhere(cluster: LocalCluster, height: int) -> set[bytes]:
     return {await decides(cluster, node, height) for node in range(4)}
 
 
-async def stop_and_audit(cluster: LocalCluster) -> dict[int, list[Message]]:
+async def stop_and_audit(
+    cluster: LocalCluster, lost: Collection[int] = ()
+) -> dict[int, list[Message]]:
     """Stop all nodes and read their journals.
 
     What a peer has of a vote is, signature and all, what its own node's journal has: it was signed
-    once, and sent again as it was.
+    once, journaled before it was sent, and sent again as it was. `lost` are the nodes whose journal
+    may lack some: it was replaced, or is not the only one of its key.
     """
     codes = await asyncio.gather(*(cluster.stop(node) for node in range(4)))
     assert codes == [0, 0, 0, 0]
     for source in range(4):
-        for copy, own in copies(cluster.directory, cluster.cluster, source):
+        found = copies(cluster.directory, cluster.cluster, source, is_lost=source in lost)
+        for copy, own in found:
             assert copy.proof.signature == own.proof.signature, f"{own} was signed more than once"
     return audit(cluster.directory, cluster.cluster)
 

@@ -189,4 +189,4 @@ async def test_a_copy_of_a_node_that_runs_beside_it(tmp_path: Path) -> None:
                 assert copy.log(NODE).read_text().count(STOP_ALL_BUT_ONE) == told_so_far + 1
                 assert votes_so_far(copy, NODE) == said
                 assert await copy.stop(NODE) == 0
-            await stop_and_audit(cluster)
+            await stop_and_audit(cluster, lost={NODE})

@@ -2,10 +2,10 @@
 
 Promises: one value for an instance, whoever tells it; a value that a client proposed; a certificate
 that proves it; a decision once told is never lost nor changed, on no node, and a node that has told
-it goes on telling it; readers of a topic get every height, in order; followers of a node's order
-get every decision once, whatever cursors they come with; entries of an ordered topic stand where
-that was told, once (`log_checker`); after the faults have ended every open instance is decided
-within a bound.
+it goes on telling it; readers of a topic get every height, in order, and in the end all that is
+decided; followers of a node's order get every decision once, whatever cursors they come with;
+entries of an ordered topic stand where that was told, once (`log_checker`); after the faults have
+ended every open instance is decided within a bound.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from qbft_server.chaos.history import (
     Misbehaved,
     NotDecided,
     Proposed,
+    Reading,
     Replayed,
     Told,
     Watched,
+    Watching,
     Wiped,
 )
 from qbft_server.chaos.log_checker import LogChecker
@@ -114,7 +116,8 @@ class Checker:
         self._topics: list[defaultdict[str, dict[int, float]]] = [
             defaultdict(dict) for _ in range(nodes)
         ]
-        self._watched: defaultdict[str, int] = defaultdict(int)
+        self._due_to: dict[str, InstanceId] = {}
+        self._told_behind: set[str] = set()
         self._followed: list[list[InstanceId]] = [[] for _ in range(nodes)]
         self._follower_has: list[set[InstanceId]] = [set() for _ in range(nodes)]
         self._replayed: set[int] = set()
@@ -142,6 +145,11 @@ class Checker:
         """Whether an instance that is still open should have been decided before now."""
         return any(due.until < now for due in self._due.values())
 
+    @property
+    def has_readers_behind(self) -> bool:
+        """Whether a reader, by height or of the ordered topic, has not got all that there is."""
+        return bool(self._behind() or self.log.behind())
+
     def followed(self, node: int) -> int:
         """How many decisions the follower of a node has got since its last wipe."""
         return len(self._followed[node])
@@ -157,16 +165,14 @@ class Checker:
                 self._not_decided(event)
             case Listed():
                 self._listed(event)
+            case Watching():
+                self._due_to[event.reader] = InstanceId(event.topic, 0)
             case Watched():
                 self._watch(event)
             case Followed():
                 self._follow(event)
-            case Appending():
-                self.log.append(event)
-            case Acknowledged():
-                self.log.acknowledge(event)
-            case Entered():
-                self.log.enter(event)
+            case Appending() | Acknowledged() | Reading() | Entered():
+                self.log.see(event)
             case Replayed():
                 self._replay(event)
             case Wiped():
@@ -178,8 +184,22 @@ class Checker:
             case _:
                 assert_never(event)
 
+    def settle(self, at: float) -> None:
+        """The time is over in which every reader has to get what there is; each is told of once."""
+        self.log.settle(at)
+        for reader, due in self._behind().items():
+            if reader not in self._told_behind:
+                self._told_behind.add(reader)
+                self._violated(
+                    at, Promise.WATCH, f"reader {reader} did not get {due}, which is decided"
+                )
+
     def finish(self, at: float) -> None:
-        """The history ends: all nodes have to have given everything back, and nothing is open."""
+        """The history ends: all nodes have to have given everything back, and nothing is open.
+
+        Nor has any reader stopped before the first height of its topic that is not decided.
+        """
+        self.settle(at)
         self.log.finish(at)
         for node in range(self._nodes):
             if node not in self._replayed:
@@ -256,15 +276,19 @@ class Checker:
     # --- streams ----------------------------------------------------------------------------------
 
     def _watch(self, event: Watched) -> None:
-        expected = self._watched[event.reader]
-        height = event.instance.height
-        if height != expected:
+        instance = event.instance
+        due = self._due_to.get(event.reader, InstanceId(instance.topic, 0))
+        if instance != due:
             self._violated(
                 event.at,
                 Promise.WATCH,
-                f"reader {event.reader} got {event.instance} where height {expected} is due",
+                f"reader {event.reader} got {instance} where {due} is due",
             )
-        self._watched[event.reader] = height + 1
+        self._due_to[event.reader] = InstanceId(instance.topic, instance.height + 1)
+
+    def _behind(self) -> dict[str, InstanceId]:
+        """By reader, what it should have got next, for it is decided."""
+        return {reader: due for reader, due in self._due_to.items() if due in self.decided}
 
     def _follow(self, event: Followed) -> None:
         node, instance = event.node, event.instance

@@ -63,6 +63,15 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Watching:
+    """A reader begins to follow a topic by height, from 0; from then on it has to get it all."""
+
+    at: float
+    reader: str
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
 class Watched:
     """The next decision that a reader of a topic got, by height, from 0."""
 
@@ -96,6 +105,14 @@ class Acknowledged:
     at: float
     request: bytes
     position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A reader begins to follow the ordered topic; from then on it has to get every entry."""
+
+    at: float
+    reader: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +165,18 @@ class Misbehaved:
     what: str
 
 
+LogEvent = Appending | Acknowledged | Reading | Entered
+"""What clients of the ordered topic saw."""
+
 Event = (
     Proposed
     | Told
     | NotDecided
     | Listed
+    | Watching
     | Watched
     | Followed
-    | Appending
-    | Acknowledged
-    | Entered
+    | LogEvent
     | Replayed
     | Wiped
     | Conditions

@@ -35,8 +35,10 @@ from qbft_server.chaos.history import (
     Misbehaved,
     NotDecided,
     Proposed,
+    Reading,
     Told,
     Watched,
+    Watching,
 )
 
 T = TypeVar("T")
@@ -286,6 +288,7 @@ class Load:
     async def _read_log(self, reader: str) -> None:
         """Follow the ordered topic entry by entry, going away and coming back with the place."""
         after: Position | None = None
+        self._see(Reading(now(), reader))
         async with Client(self._cluster) as client:
             while True:
                 streak = self._draw.randint(1, STREAK_MAX)
@@ -369,6 +372,7 @@ class Load:
     async def _watch(self, topic: str) -> None:
         """Follow a topic by height, going away and coming back."""
         height = 0
+        self._see(Watching(now(), topic, topic))
         async with Client(self._cluster) as client:
             while True:
                 streak = self._draw.randint(1, STREAK_MAX)

@@ -1,16 +1,18 @@
 """Judges what appenders and readers of an ordered topic saw (docs/ORDERED.md). Pure.
 
-Promises: every reader gets the same entries at the same positions, none left out; an entry counts
-once, whatever became of its client's calls; an acknowledged entry stands where that was told, for
-ever; nothing stands there that nobody appended.
+Promises: every reader gets the same entries at the same positions, none left out, and in the end
+all up to the last that was acknowledged; an entry counts once, whatever became of its client's
+calls; an acknowledged entry stands where that was told, for ever; nothing stands there that nobody
+appended.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import assert_never
 
 from qbft.ordered import Position
-from qbft_server.chaos.history import Acknowledged, Appending, Entered
+from qbft_server.chaos.history import Acknowledged, Appending, Entered, LogEvent, Reading
 
 FIRST = Position(0, 0)
 
@@ -25,7 +27,8 @@ class LogChecker:
         self._acknowledged: dict[bytes, Position] = {}
         self._log: dict[Position, tuple[bytes, bool]] = {}
         self._counts: dict[bytes, Position] = {}
-        self._readers: dict[str, Position] = {}
+        self._readers: dict[str, Position | None] = {}
+        self._told_behind: set[str] = set()
 
     @property
     def acknowledged(self) -> int:
@@ -37,11 +40,50 @@ class LogChecker:
         """The highest position that anybody was told of."""
         return max((*self._acknowledged.values(), *self._log), default=None)
 
-    def append(self, event: Appending) -> None:
-        """A client is about to append."""
-        self._wanted[event.request] = event.value
+    def see(self, event: LogEvent) -> None:
+        """Take one event."""
+        match event:
+            case Appending():
+                self._wanted[event.request] = event.value
+            case Acknowledged():
+                self._acknowledge(event)
+            case Reading():
+                self._readers[event.reader] = None
+            case Entered():
+                self._enter(event)
+            case _:
+                assert_never(event)
 
-    def acknowledge(self, event: Acknowledged) -> None:
+    def behind(self) -> dict[str, Position | None]:
+        """By reader, how far it has come that has not got the last acknowledged entry.
+
+        What stands behind that, copies that do not count, may come at any time.
+        """
+        end = max(self._acknowledged.values(), default=None)
+        if end is None:
+            return {}
+        return {
+            reader: last for reader, last in self._readers.items() if last is None or last < end
+        }
+
+    def settle(self, at: float) -> None:
+        """The time is over in which every reader has to get there; each is told of once."""
+        for reader, last in self.behind().items():
+            if reader not in self._told_behind:
+                self._told_behind.add(reader)
+                text = f"reader {reader} got nothing after {last or 'its beginning'}"
+                self._violated(at, f"{text}, and {max(self._acknowledged.values())} stands")
+
+    def finish(self, at: float) -> None:
+        """Every client was answered in the end, and all that was acknowledged has been read."""
+        for request in self._wanted.keys() - self._acknowledged.keys():
+            self._violated(at, f"{_name(request)} was never acknowledged")
+        for request, position in self._acknowledged.items():
+            if request not in self._counts:
+                text = f"{_name(request)} was told to stand at {position}, and no reader got it"
+                self._violated(at, text)
+
+    def _acknowledge(self, event: Acknowledged) -> None:
         """A client was told where its entry stands; of a request that is repeated, each time."""
         request, position = event.request, event.position
         known = self._acknowledged.setdefault(request, position)
@@ -53,7 +95,7 @@ class LogChecker:
             self._violated(event.at, text)
         self._check_place(event.at, request)
 
-    def enter(self, event: Entered) -> None:
+    def _enter(self, event: Entered) -> None:
         """A reader got the next entry."""
         self.reads += 1
         self._check_order(event)
@@ -71,15 +113,6 @@ class LogChecker:
         if first != position:
             self._violated(event.at, f"{_name(request)} counts at {first} and at {position}")
         self._check_place(event.at, request)
-
-    def finish(self, at: float) -> None:
-        """Every client was answered in the end, and all that was acknowledged has been read."""
-        for request in self._wanted.keys() - self._acknowledged.keys():
-            self._violated(at, f"{_name(request)} was never acknowledged")
-        for request, position in self._acknowledged.items():
-            if request not in self._counts:
-                text = f"{_name(request)} was told to stand at {position}, and no reader got it"
-                self._violated(at, text)
 
     def _check_order(self, event: Entered) -> None:
         """Positions without gap: the next of the batch, or the first of the next height."""

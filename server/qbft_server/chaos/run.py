@@ -11,7 +11,7 @@ from itertools import permutations
 from pathlib import Path
 
 from qbft.errors import first_of
-from qbft_server.chaos.audit import contradictions, read_votes
+from qbft_server.chaos.audit import read_accounts
 from qbft_server.chaos.checker import Promise, Violation
 from qbft_server.chaos.clock import now
 from qbft_server.chaos.faults import Injector
@@ -128,11 +128,11 @@ class Run:
         self._tell_violations()
 
     def _audit(self) -> None:
-        """Hold every node's journals against each other, those it has lost too."""
-        for node in range(self._settings.nodes):
-            votes = read_votes(self._injector.lives(node), self._local.cluster, node)
-            self.outcome.votes_audited += len(votes)
-            for what in contradictions(votes):
+        """Hold every node's votes against each other, wherever they are, lost disks too."""
+        lives = [self._injector.lives(node) for node in range(self._settings.nodes)]
+        for node, account in enumerate(read_accounts(lives, self._local.cluster)):
+            self.outcome.votes_audited += len(account.votes)
+            for what in account.flaws():
                 self._witness.see(Misbehaved(now(), f"node {node}: {what}"))
 
     async def _sabotage(self) -> None:

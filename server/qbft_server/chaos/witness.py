@@ -22,7 +22,7 @@ from qbft_server.chaos.history import Conditions, Event, Misbehaved, Replayed, T
 from qbft_server.chaos.load import Load
 
 SETTLE_SECONDS = 120.0
-"""In which, at the end, what is open has to be decided, and every node to have it all."""
+"""In which, at the end, what is open has to be decided, and all nodes and readers to have it."""
 
 STATUS_SECONDS = 2.0
 POLL_SECONDS = 0.05
@@ -60,9 +60,10 @@ class Witness:
             await asyncio.sleep(POLL_SECONDS)
 
     async def settled(self, proposing: asyncio.Task[None]) -> bool:
-        """Propose nothing new, and wait until every node and every follower has everything.
+        """Propose nothing new; wait until every node, follower and reader has everything.
 
-        Gives whether that came in time; whatever is missing the checker finds by itself.
+        Gives whether that came in time. Of readers that have not the checker is told so then;
+        whatever else is missing it finds by itself.
         """
         self.load.stop()
         try:
@@ -71,13 +72,14 @@ class Witness:
                 while not await self._is_settled(client):  # noqa: ASYNC110 - nodes make it true
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
+            self.checker.settle(now())
             return False
         return True
 
     async def _is_settled(self, client: Client) -> bool:
         accounts = await client.status(STATUS_SECONDS)
         count = len(self.checker.decided)
-        return all(
+        return not self.checker.has_readers_behind and all(
             isinstance(account, NodeStatus)
             and account.decisions >= count
             and self.checker.followed(node) >= count
