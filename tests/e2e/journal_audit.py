@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from qbft.cluster import Cluster
@@ -77,8 +78,7 @@ def audit(directory: Path, cluster: Cluster) -> dict[int, list[Message]]:
 def copies(directory: Path, cluster: Cluster, source: int) -> list[tuple[Message, Message]]:
     """A node's votes as its peers have journaled them, each with that of its own journal.
 
-    They come from PREPAREs, justifications and certificates. What its own journal has let go, or
-    lost, is left out.
+    What its own journal has let go, or lost, is left out.
     """
     own = {
         _content(record.vote): record.vote
@@ -87,12 +87,15 @@ def copies(directory: Path, cluster: Cluster, source: int) -> list[tuple[Message
     }
     peers = (node for node in range(len(cluster.validators)) if node != source)
     theirs = (record for node in peers for record in read_journal(directory, cluster, node))
-    return [
-        (vote, own[_content(vote)])
-        for record in theirs
-        for vote in _of_others(record)
-        if vote.source == source and _content(vote) in own
-    ]
+    return [(vote, own[_content(vote)]) for vote in heard(theirs, source) if _content(vote) in own]
+
+
+def heard(records: Iterable[Record], source: int) -> list[Message]:
+    """The votes of another node that these records of a journal hold.
+
+    They come from PREPAREs, justifications and certificates.
+    """
+    return [vote for record in records for vote in _of_others(record) if vote.source == source]
 
 
 def _of_others(record: Record) -> tuple[Message, ...]:
