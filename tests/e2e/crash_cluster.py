@@ -16,7 +16,7 @@ from e2e.service_clients import question, stub_of
 from qbft.client import Client
 from qbft.core import InstanceId, Message, MessageType
 from qbft.crypto.roster import service_leader
-from qbft.records import VoteRecord
+from qbft.records import DecisionRecord, Record, VoteRecord
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.config import NodeConfig
 from qbft_server.initialise import replace_store
@@ -111,13 +111,31 @@ async def votes_again(cluster: LocalCluster, node: int) -> None:
             await asyncio.sleep(0.05)
 
 
-def votes_so_far(cluster: LocalCluster, node: int) -> list[Message]:
-    """All votes of a node that may be running: read from a copy, for reading mends the tail."""
+def records_so_far(cluster: LocalCluster, node: int) -> list[Record]:
+    """The journal of a node that may be running: read from a copy, for reading mends the tail."""
     copy = cluster.directory / "copy" / f"node-{node}" / "data" / "journal"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(data_of(cluster, node) / "journal", copy)
-    records = read_journal(cluster.directory / "copy", cluster.cluster, node)
+    return read_journal(cluster.directory / "copy", cluster.cluster, node)
+
+
+def votes_so_far(cluster: LocalCluster, node: int) -> list[Message]:
+    """All votes of a node that may be running, in order."""
+    records = records_so_far(cluster, node)
     return [record.vote for record in records if isinstance(record, VoteRecord)]
+
+
+def decisions_so_far(cluster: LocalCluster, node: int, height: int) -> list[bytes]:
+    """What the journal of a node that may be running has decided for a height: one value or none.
+
+    A decision is written once, and stays while its segment does.
+    """
+    instance = InstanceId(TOPIC, height)
+    return [
+        record.decision.value
+        for record in records_so_far(cluster, node)
+        if isinstance(record, DecisionRecord) and record.decision.certificate.instance == instance
+    ]
 
 
 async def all_have_voted(cluster: LocalCluster, client: Client) -> None:

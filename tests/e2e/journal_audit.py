@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from qbft.cluster import Cluster
@@ -112,8 +112,7 @@ def _theirs(directory: Path, cluster: Cluster, source: int) -> Iterator[Message]
     """The votes of a node that its peers' journals hold."""
     for node in range(len(cluster.validators)):
         if node != source:
-            for record in read_journal(directory, cluster, node):
-                yield from (vote for vote in _of_others(record) if vote.source == source)
+            yield from heard(read_journal(directory, cluster, node), source)
 
 
 def _is_let_go(vote: Message, journal: _Reader) -> bool:
@@ -135,6 +134,14 @@ def _is_lost(vote: Message, journal: _Reader) -> bool:
     return journal.first is None or (
         store_of(vote) != journal.first.store_id or store_of(vote) in lost
     )
+
+
+def heard(records: Iterable[Record], source: int) -> list[Message]:
+    """The votes of another node that these records of a journal hold.
+
+    They come from PREPAREs, justifications and certificates.
+    """
+    return [vote for record in records for vote in _of_others(record) if vote.source == source]
 
 
 def _of_others(record: Record) -> tuple[Message, ...]:

@@ -19,6 +19,9 @@ from e2e.crash_cluster import (
     all_have_voted,
     cluster_with_faults,
     decided_everywhere,
+    decides,
+    decisions_so_far,
+    has_decided,
     heights_led_by,
     kill_at,
     stop_and_audit,
@@ -83,15 +86,8 @@ async def test_a_node_killed_around_a_vote_never_contradicts_it(tmp_path: Path, 
 
 async def propose_another(cluster: LocalCluster, node: int, height: int) -> None:
     """Give a node another input than it had; it may refuse that, or say what was decided."""
-    code = grpc.StatusCode.OK
-    async with stub_of(cluster, node) as stub:
-        try:
-            await stub.Propose(
-                proposal(TOPIC, height, b"another"), timeout=SECONDS, wait_for_ready=True
-            )
-        except aio.AioRpcError as refused:
-            code = refused.code()
-    assert code in (grpc.StatusCode.OK, grpc.StatusCode.ALREADY_EXISTS)
+    refused = await refusal(cluster, node, height, b"another")
+    assert refused in (None, grpc.StatusCode.ALREADY_EXISTS)
 
 
 async def propose_until_it_dies(
@@ -109,23 +105,56 @@ async def propose_until_it_dies(
     return proposed
 
 
-@pytest.mark.parametrize("label", ["before_append", "after_fsync"])
+@pytest.mark.parametrize("label", ["before_append", "after_fsync"], ids=["K13", "K14"])
 async def test_a_node_killed_at_its_decision_decides_the_same_again(
     tmp_path: Path, label: str
 ) -> None:
-    """SCENARIOS K13, K14: killed before the decision is durable, and before its client hears it."""
+    """SCENARIOS K13, K14: killed before the decision is durable, and before its client hears it.
+
+    Its journal is without the decision, or has it; the client was told nothing either way. The node
+    that has it answers from its own disk alone. Given another value both say what was decided.
+    """
     async with cluster_with_faults(tmp_path, {0: kill_at(label, "DECISION")}) as cluster:
         height = next(heights_led_by(cluster, 0))
-        async with Client(cluster.cluster) as client:
-            deciding = asyncio.create_task(client.propose(TOPIC, height, b"once", timeout=SECONDS))
-            async with asyncio.timeout(SECONDS):
-                await cluster.wait(0)
-            await cluster.start(0)
-            assert (await deciding).value == b"once"
-            again = await client.propose(TOPIC, height, b"once", timeout=SECONDS)
-        assert again.value == b"once"
+        assert await refusal(cluster, 0, height, b"once") is grpc.StatusCode.UNAVAILABLE
+        async with asyncio.timeout(SECONDS):
+            await cluster.wait(0)
+        is_durable = label == "after_fsync"
+        assert decisions_so_far(cluster, 0, height) == [b"once"] * is_durable
+        if is_durable:
+            await asyncio.gather(*(cluster.kill(node) for node in (1, 2, 3)))
+        await cluster.start(0)
+        if is_durable:
+            assert await has_decided(cluster, 0, height) == b"once"
+            assert await decision_at(cluster, 0, height, b"once") == b"once"
+            await cluster.start(1, 2, 3)
+        else:
+            await propose_another(cluster, 0, height)
+            assert await decides(cluster, 0, height) == b"once"
+            assert decisions_so_far(cluster, 0, height) == [b"once"]
+        assert await decision_at(cluster, 0, height, b"other") == b"once"
         assert await decided_everywhere(cluster, height) == {b"once"}
         await stop_and_audit(cluster)
+
+
+async def decision_at(cluster: LocalCluster, node: int, height: int, value: bytes) -> bytes:
+    """Propose at one node alone; gives what was decided."""
+    async with stub_of(cluster, node) as stub:
+        reply = await stub.Propose(
+            proposal(TOPIC, height, value), timeout=SECONDS, wait_for_ready=True
+        )
+    return bytes(reply.decision.value)
+
+
+async def refusal(
+    cluster: LocalCluster, node: int, height: int, value: bytes
+) -> grpc.StatusCode | None:
+    """Propose at one node alone; gives how that failed, None if it did not."""
+    try:
+        await decision_at(cluster, node, height, value)
+    except aio.AioRpcError as refused:
+        return refused.code()
+    return None
 
 
 @pytest.mark.parametrize(

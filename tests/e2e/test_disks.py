@@ -7,7 +7,7 @@ import os
 import resource
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Hashable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -21,19 +21,30 @@ from e2e.crash_cluster import (
     cluster_with_faults,
     data_of,
     decided_everywhere,
+    decides,
     has_decided,
+    heights_led_by,
+    records_so_far,
     stop_and_audit,
+    votes_again,
+    votes_so_far,
 )
+from e2e.journal_audit import heard
 from e2e.service_clients import proposal, stub_of
 from grpc import aio
 
 from qbft.client import Client
+from qbft.core import Message, MessageType
+from qbft.decision import Decision
 from qbft.wire.v1 import decision_pb2 as pb
 from qbft_server.local import LocalCluster
 
 pytestmark = pytest.mark.e2e
 
 VICTIM = 1
+PATIENT = {"QBFT_TIMER__FIRST_ROUND_MS": "10000"}
+"""Where it is about votes of the first round, which a busy machine may leave too early."""
+
 STORE_UNUSABLE = 5
 """The exit code of a node whose store cannot be used: no supervisor starts it again."""
 
@@ -182,18 +193,57 @@ async def test_a_file_that_may_not_grow_stops_the_voting_and_nothing_else(tmp_pa
 async def test_an_error_of_the_disk_stops_the_voting_and_nothing_else(
     tmp_path: Path, label: str
 ) -> None:
-    """SCENARIOS K23: EIO from the write, and from the fsync, of a COMMIT; it never leaves."""
+    """SCENARIOS K23: EIO from the write, and from the fsync, of a COMMIT; it never leaves.
+
+    Three nodes run, so that each COMMIT of the victim stands in the others' certificates, if it was
+    sent: there are those that were durable, and no other. Then a fourth node takes its place.
+    """
     fault = {"QBFT_TEST_FAULTS": "1", "QBFT_TEST_FAIL_AT": f"{label}:3:COMMIT"}
-    async with cluster_with_faults(tmp_path, {VICTIM: fault}) as cluster:
+    async with LocalCluster.create(tmp_path / "cluster", environment=FAST | PATIENT) as cluster:
+        await cluster.start(0, 2)
+        await cluster.start(VICTIM, environment=fault)
+        await cluster.wait_until_ready()
+        await votes_again(cluster, VICTIM)  # it has asked the others first, as new nodes do
         async with Client(cluster.cluster) as client:
-            last = await decide_until_it_stops(cluster, client, 0)
-            await reads_only(cluster, VICTIM, 0)
-            await client.propose(TOPIC, last + 1, b"without it", timeout=SECONDS)
+            decided, height, waiting = await decide_until_one_waits(cluster, client)
+            await reads_only(cluster, VICTIM, decided)
+            await cluster.start(3)
+            assert (await waiting).value == b"%d" % height
+            for peer in (0, 2, 3):
+                assert await decides(cluster, peer, height) == b"%d" % height
+            written = commits(votes_so_far(cluster, VICTIM))
+            assert len(written) == (3 if label == "after_append" else 2)
+            for peer in (0, 2):
+                told = commits(heard(records_so_far(cluster, peer), VICTIM))
+                assert told == written[:2], f"node {peer} has a vote that is not durable"
             assert await cluster.stop(VICTIM) == 0
             await cluster.start(VICTIM)
             await cluster.wait_until_ready(VICTIM)
-        assert await decided_everywhere(cluster, last + 1) == {b"without it"}
+        assert await decided_everywhere(cluster, height) == {b"%d" % height}
         await stop_and_audit(cluster)
+
+
+async def decide_until_one_waits(
+    cluster: LocalCluster, client: Client
+) -> tuple[int, int, asyncio.Task[Decision]]:
+    """Decide until the victim stops voting; gives the first height, and that which waits for it."""
+    stopping = asyncio.create_task(has_stopped_voting(cluster, VICTIM))
+    heights = heights_led_by(cluster, 0)
+    first = height = next(heights)
+    while True:
+        deciding = client.propose(TOPIC, height, b"%d" % height, timeout=SECONDS)
+        waiting = asyncio.create_task(deciding)
+        await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done():
+            await stopping
+            return first, height, waiting
+        await waiting
+        height = next(heights)
+
+
+def commits(votes: Iterable[Message]) -> list[Hashable]:
+    """The instances in which there are COMMITs, in order."""
+    return list(dict.fromkeys(v.instance for v in votes if v.type is MessageType.COMMIT))
 
 
 async def test_a_bit_flipped_in_the_middle_keeps_the_node_down(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 
@@ -19,11 +20,14 @@ from e2e.crash_cluster import (
     cluster_with_faults,
     data_of,
     decided_everywhere,
+    decides,
     has_decided,
     has_open,
     heights_led_by,
     is_voting,
     replace,
+    stop_and_audit,
+    votes,
     votes_again,
     votes_so_far,
 )
@@ -31,10 +35,11 @@ from e2e.service_clients import proposal, stub_of
 from grpc import aio
 
 from qbft.client import Client
-from qbft.core import InstanceId
+from qbft.core import InstanceId, MessageType
 from qbft.diagnosis import Cause
 from qbft.replica.lost_votes import BEYOND_HELP, VOTES_AGAIN, WITHOUT_VOTES
 from qbft.wire.v1 import decision_pb2 as pb
+from qbft_server.chaos.audit import contradictions, read_votes
 from qbft_server.local import LocalCluster
 from qbft_server.store.upkeep import abandon_instances
 
@@ -71,12 +76,23 @@ async def has_said(cluster: LocalCluster, node: int, what: str) -> None:
             await asyncio.sleep(0.05)
 
 
+def lose_data(cluster: LocalCluster, node: int) -> Path:
+    """Take away what a node has stored, and keep it where only the test looks."""
+    return data_of(cluster, node).rename(data_of(cluster, node).with_name("data.lost"))
+
+
+def contradicted(cluster: LocalCluster, node: int, lost: Path) -> list[str]:
+    """What a node that has stopped has signed against its votes that were lost."""
+    signed = read_votes([lost, data_of(cluster, node)], cluster.cluster, node)
+    return list(contradictions(signed))
+
+
 async def test_a_lost_disk_is_replaced_and_its_node_comes_back(tmp_path: Path) -> None:
     """K24: it says so, pulls what was decided, votes again; others decide meanwhile."""
     async with cluster_with_faults(tmp_path, {}) as cluster:
         await decide(cluster, range(20))
         await cluster.kill(VICTIM)
-        shutil.rmtree(data_of(cluster, VICTIM))
+        lost = lose_data(cluster, VICTIM)
         await decide(cluster, range(20, 30))
         replace(cluster, VICTIM)
         await cluster.start(VICTIM)
@@ -90,6 +106,8 @@ async def test_a_lost_disk_is_replaced_and_its_node_comes_back(tmp_path: Path) -
         await cluster.start(2)
         for height in (3, 35):
             assert await decided_everywhere(cluster, height) == {b"%d" % height}
+        await stop_and_audit(cluster)
+        assert contradicted(cluster, VICTIM, lost) == []
 
 
 async def test_an_old_copy_of_the_data_is_found_out(tmp_path: Path) -> None:
@@ -102,7 +120,7 @@ async def test_an_old_copy_of_the_data_is_found_out(tmp_path: Path) -> None:
         last = await has_voted_on(cluster, VICTIM, 5)
         await decided_everywhere(cluster, last)
         await cluster.kill(VICTIM)
-        shutil.rmtree(data_of(cluster, VICTIM))
+        lost = lose_data(cluster, VICTIM)
         shutil.copytree(copy, data_of(cluster, VICTIM))
         await cluster.start(VICTIM)
         await has_said(cluster, VICTIM, WITHOUT_VOTES)
@@ -111,6 +129,75 @@ async def test_an_old_copy_of_the_data_is_found_out(tmp_path: Path) -> None:
         await decide(cluster, range(last + 1, last + 6))
         await cluster.start(2)
         assert await decided_everywhere(cluster, last) == {b"%d" % last}
+        await stop_and_audit(cluster)
+        assert contradicted(cluster, VICTIM, lost) == []
+
+
+@pytest.mark.parametrize("is_restored", [False, True], ids=["K24", "K26"])
+async def test_a_vote_that_was_lost_is_not_contradicted(tmp_path: Path, is_restored: bool) -> None:
+    """SCENARIOS K24, K26: it led an instance that nobody heard of, and is given another value.
+
+    Two others have that instance open, with the other value, and need it to decide: it keeps out,
+    until a fourth is there. Its votes before and after are held against each other. That there was
+    more than the backup holds they know by a certificate, which has a later vote of it.
+    """
+    patient = {"QBFT_TIMER__FIRST_ROUND_MS": "10000"}  # it would lead the same round again
+    async with cluster_with_faults(tmp_path, {}, patient) as cluster:
+        async with Client(cluster.cluster) as client:
+            await all_have_voted(cluster, client)
+        await cluster.kill(VICTIM)
+        copy = shutil.copytree(data_of(cluster, VICTIM), tmp_path / "backup")
+        await cluster.start(VICTIM)
+        await cluster.wait_until_ready(VICTIM)
+        await cluster.kill(3)
+        await decide_with_all(cluster, (0, VICTIM, 2), next(heights_led_by(cluster, 0)))
+        height = next(heights_led_by(cluster, VICTIM))
+        await lead_unheard(cluster, height)
+        lost = lose_data(cluster, VICTIM)
+        if is_restored:
+            shutil.copytree(copy, data_of(cluster, VICTIM))
+        else:
+            replace(cluster, VICTIM)
+        await cluster.start(0, 2)
+        async with stub_of(cluster, 0) as stub:
+            proposing = stub.Propose(
+                proposal(TOPIC, height, b"other"), timeout=SECONDS, wait_for_ready=True
+            )
+            waiting = asyncio.ensure_future(proposing)
+            await has_open(cluster, 2, height)
+            await cluster.start(VICTIM)
+            await has_said(cluster, VICTIM, VOTES_AGAIN)
+            refused = await refusal_of(cluster, VICTIM, height, b"other", 5.0)
+            await cluster.start(3)
+            assert (await waiting).decision.value == b"other"
+        assert await decided_everywhere(cluster, height) == {b"other"}
+        await stop_and_audit(cluster)
+        assert contradicted(cluster, VICTIM, lost) == []
+        assert refused is grpc.StatusCode.UNAVAILABLE
+
+
+async def decide_with_all(cluster: LocalCluster, nodes: Iterable[int], height: int) -> None:
+    """Decide with these, of which each has to vote, and wait until each has the certificate."""
+    async with Client(cluster.cluster) as client:
+        await client.propose(TOPIC, height, b"heard", timeout=SECONDS)
+    for node in nodes:
+        await decides(cluster, node, height)
+
+
+async def lead_unheard(cluster: LocalCluster, height: int) -> None:
+    """Have the victim lead an instance while all others are down, and go down too."""
+    for node in (0, 2):
+        await cluster.kill(node)
+    async with stub_of(cluster, VICTIM) as stub, asyncio.timeout(SECONDS):
+        proposing = stub.Propose(proposal(TOPIC, height, b"first"), timeout=SECONDS)
+        waiting = asyncio.ensure_future(proposing)
+        while not votes(  # noqa: ASYNC110 - another process
+            votes_so_far(cluster, VICTIM), height, MessageType.PREPARE
+        ):
+            await asyncio.sleep(0.05)
+        await cluster.kill(VICTIM)
+        with pytest.raises(aio.AioRpcError):
+            await waiting
 
 
 async def test_more_lost_disks_than_may_be_faulty_raise_an_alarm(tmp_path: Path) -> None:
@@ -142,13 +229,15 @@ async def kept_out(cluster: LocalCluster) -> list[int]:
 
 
 async def refusal_of(
-    cluster: LocalCluster, node: int, height: int, seconds: float = SECONDS
+    cluster: LocalCluster, node: int, height: int, value: bytes = b"v", seconds: float = SECONDS
 ) -> grpc.StatusCode:
-    """How a node refuses a proposal."""
+    """How a node refuses a proposal; OK where it does not."""
     async with stub_of(cluster, node) as stub:
-        with pytest.raises(aio.AioRpcError) as refused:
-            await stub.Propose(proposal(TOPIC, height, b"v"), timeout=seconds, wait_for_ready=True)
-    return refused.value.code()
+        try:
+            await stub.Propose(proposal(TOPIC, height, value), timeout=seconds, wait_for_ready=True)
+        except aio.AioRpcError as refused:
+            return refused.code()
+    return grpc.StatusCode.OK
 
 
 async def doctor(cluster: LocalCluster, node: int) -> str:
@@ -197,7 +286,9 @@ async def test_disks_that_are_lost_one_after_the_other_leave_an_instance_undecid
             assert not waiting.done()
             waiting.cancel()
         assert await refusal_of(cluster, 1, height) is grpc.StatusCode.UNAVAILABLE
-        assert await refusal_of(cluster, 3, height, 1.0) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert (
+            await refusal_of(cluster, 3, height, seconds=1.0) is grpc.StatusCode.DEADLINE_EXCEEDED
+        )
         cluster_id = cluster.cluster.roster.cluster_id
         for node in range(4):
             await cluster.stop(node)

@@ -45,6 +45,19 @@ class Link:
     is_mute: bool = False
 
 
+@dataclass(slots=True)
+class Counts:
+    """What links did to packets."""
+
+    lost: int = 0
+    """By chance; not by a link that is down, or mute."""
+    copied: int = 0
+    """Those that arrived once more."""
+    delayed: int = 0
+    overtaken: int = 0
+    """Those that arrived after what was sent later from the same host to the same."""
+
+
 def address_of(host: int) -> str:
     """The address of a host, from 1 to 254."""
     return f"{SUBNET}.{host}"
@@ -57,6 +70,8 @@ class Hub:
         self._random = Random(seed)
         self._devices: dict[int, int] = {}
         self._links: dict[tuple[int, int], Link] = {}
+        self._counts = Counts()
+        self._newest: dict[tuple[int, int], int] = {}
         self._is_stopping = False
         self._letting_go = threading.Event()
         self._thread = threading.Thread(target=self._carry, daemon=True)
@@ -107,13 +122,18 @@ class Hub:
         """Deliver what was held, and nothing that is sent from now on."""
         self._letting_go.set()
 
+    def count(self) -> Counts:
+        """What was done to packets since this was last asked."""
+        counts, self._counts = self._counts, Counts()
+        return counts
+
     def _carry(self) -> None:
         host_of = {device: host for host, device in self._devices.items()}
         poll = select.epoll()
         for device in host_of:
             poll.register(device, select.EPOLLIN)
-        in_flight: list[tuple[float, int, int, bytes]] = []
-        held: list[tuple[float, int, int, bytes]] = []
+        in_flight: list[tuple[float, int, int, int, bytes]] = []
+        held: list[tuple[float, int, int, int, bytes]] = []
         count = 0
         while not self._is_stopping:
             if self._letting_go.is_set():
@@ -127,7 +147,7 @@ class Hub:
                     source, to = host_of[device], packet[19]
                     link = self._links.get((source, to), Link())
                     if link.is_held:
-                        held.append((0.0, len(held), to, packet))
+                        held.append((0.0, len(held), source, to, packet))
                     elif (
                         to in self._devices
                         and link.is_up
@@ -136,17 +156,31 @@ class Hub:
                         for delay in self._delays(link):
                             count += 1
                             due = time.monotonic() + delay
-                            heapq.heappush(in_flight, (due, count, to, packet))
+                            heapq.heappush(in_flight, (due, count, source, to, packet))
             while in_flight and in_flight[0][0] <= time.monotonic():
-                _, _, to, packet = heapq.heappop(in_flight)
+                _, number, source, to, packet = heapq.heappop(in_flight)
+                self._note_order(source, to, number)
                 self._deliver(to, packet)
         poll.close()
 
     def _delays(self, link: Link) -> Iterable[float]:
         """Of the copies of a packet that are not lost."""
+        arriving = 0
         for _ in range(link.copies):
-            if self._random.random() >= link.loss:
-                yield link.delay + self._random.uniform(0, link.jitter)
+            if self._random.random() < link.loss:
+                self._counts.lost += 1
+                continue
+            delay = link.delay + self._random.uniform(0, link.jitter)
+            self._counts.copied += arriving > 0
+            self._counts.delayed += delay > 0
+            arriving += 1
+            yield delay
+
+    def _note_order(self, source: int, to: int, number: int) -> None:
+        """Count a packet that comes after one that was sent later."""
+        newest = self._newest.get((source, to), 0)
+        self._counts.overtaken += number < newest
+        self._newest[source, to] = max(number, newest)
 
     def _deliver(self, to: int, packet: bytes) -> None:
         with contextlib.suppress(OSError):  # the host has no room: packets may get lost

@@ -34,6 +34,7 @@ NODES = range(4)
 CLIENTS = 10
 TOPIC = "network"
 SECONDS = 90.0
+AT_FIRST = 8
 AT_ONCE = 200
 LINKS = PeerLimits()
 FOUND_SECONDS = LINKS.keepalive_seconds + LINKS.keepalive_timeout_seconds + 5
@@ -42,6 +43,9 @@ HALVED_SECONDS = 60.0
 FIRST_ROUND_MS = 500
 ROUND_CAP_MS = 60_000
 PATIENT_ROUND_MS = 20_000
+STEPS = 3
+"""Messages that follow one another before anything is decided: PRE-PREPARE, PREPARE, COMMIT."""
+
 CUT = Link(is_up=False)
 HELD = Link(is_held=True)
 MUTE = Link(is_mute=True)
@@ -171,21 +175,38 @@ async def loss(nodes: Network, client: Client) -> None:
     """M1: 10 and 30 % of all packets between the nodes are lost, and they decide."""
     for share, heights in ((0.1, range(10)), (0.3, range(10, 15))):
         nodes.hub.set(range(1, 5), range(1, 5), Link(loss=share))
+        nodes.hub.count()
         await decide(client, heights)
+        counts = nodes.hub.count()
+        print(f"{share:.0%}: {counts}")
+        assert counts.lost > 0
 
 
 async def heavy_loss_then_healed(nodes: Network, client: Client) -> None:
-    """M2: half of all packets are lost for ten seconds; then all decide within the bound."""
+    """M2: half of all packets are lost for ten seconds; then all decide within the bound.
+
+    At that moment some are undecided, proposed two seconds ago or more: healing lets them decide.
+    """
     nodes.hub.set(range(1, 5), range(1, 5), Link(loss=0.5))
-    proposing = [
-        asyncio.create_task(client.propose(TOPIC, height, b"%d" % height, timeout=SECONDS))
-        for height in range(8)
-    ]
-    await asyncio.sleep(10)
+    heights = range(16)
+    proposing = []
+    for height in heights:
+        if height >= AT_FIRST:
+            await asyncio.sleep(1)
+        deciding = client.propose(TOPIC, height, b"%d" % height, timeout=SECONDS)
+        proposing.append(asyncio.create_task(deciding))
+    await asyncio.sleep(2)
+    told = await asyncio.gather(
+        *(has_decided(nodes, node, height) for node in NODES for height in heights)
+    )
     nodes.hub.heal()
     healed, within = time.monotonic(), nodes.bound()
+    counts = nodes.hub.count()
+    print(f"{counts}; undecided at healing {told.count(None)} of {len(told)}")
+    assert counts.lost > 0
+    assert None in told
     await asyncio.gather(*proposing)
-    for height in range(8):
+    for height in heights:
         await all_decide(nodes, height, within - (time.monotonic() - healed))
 
 
@@ -196,6 +217,9 @@ async def copies_in_disorder(nodes: Network, client: Client) -> None:
     """
     nodes.hub.set(range(1, 5), range(1, 5), Link(jitter=0.05, copies=2))
     await decide(client, range(10))
+    counts = nodes.hub.count()
+    print(counts)
+    assert min(counts.copied, counts.delayed, counts.overtaken) > 0, counts
     for height in range(10):
         assert await all_decide(nodes, height, SECONDS) == b"%d" % height
     for node in NODES:
@@ -336,19 +360,39 @@ async def until_voted(nodes: Network, height: int, kind: MessageType) -> None:
 
 
 async def slow_links(nodes: Network, client: Client) -> None:
-    """M10: a one-way delay above the first round's time; the rounds grow until it fits."""
-    nodes.hub.set(range(1, 5), range(1, 5), Link(delay=0.7))
-    await decide(client, range(3))
+    """M10: a one-way delay above the first round's time; the rounds grow until it fits.
+
+    PRE-PREPARE, PREPARE and COMMIT follow one another, so that none is decided sooner than that.
+    """
+    delay = 0.7
+    assert delay > FIRST_ROUND_MS / 1_000
+    nodes.hub.set(range(1, 5), range(1, 5), Link(delay=delay))
+    took = await decide(client, range(3))
+    counts = nodes.hub.count()
+    print(f"{counts}; took {min(took):.2f} to {max(took):.2f} s")
+    assert counts.delayed > 0
+    assert min(took) >= STEPS * delay, took
+    for height in range(3):
+        assert (await client.get(TOPIC, height)).round > 1
 
 
 async def unequal_links(nodes: Network, client: Client) -> None:
     """M12: one node is 750 ms away, the others 20 ms: they decide, and it keeps up."""
     nodes.hub.set(range(1, 4), range(1, 4), Link(delay=0.02))
     nodes.hub.set((4,), range(1, 4), Link(delay=0.75))
-    took = await decide(client, nodes_heights(nodes, (0, 1, 2), 10))
+    *heights, last = nodes_heights(nodes, (0, 1, 2), 10)
+    took = await decide(client, heights)
+    counts = nodes.hub.count()
+    print(f"{counts}; took {min(took):.3f} to {max(took):.3f} s")
+    assert counts.delayed > 0
+    assert min(took) >= STEPS * 0.02, took
     assert sorted(took)[len(took) // 2] < 2.0, took
-    for height in nodes_heights(nodes, (0, 1, 2), 10):
+    for height in heights:
         await all_decide(nodes, height, nodes.bound())
+    begin = time.monotonic()
+    await decide(client, [last])
+    await all_decide(nodes, last, nodes.bound(), (3,))
+    assert time.monotonic() - begin >= 0.75, "it is not far away"
 
 
 def nodes_heights(nodes: Network, leaders: Iterable[int], each: int) -> list[int]:
