@@ -39,7 +39,7 @@ from qbft.core import InstanceId, MessageType
 from qbft.diagnosis import Cause
 from qbft.replica.lost_votes import BEYOND_HELP, VOTES_AGAIN, WITHOUT_VOTES
 from qbft.wire.v1 import decision_pb2 as pb
-from qbft_server.chaos.audit import contradictions, read_votes
+from qbft_server.chaos.audit import contradictions, read_accounts
 from qbft_server.local import LocalCluster
 from qbft_server.store.upkeep import abandon_instances
 
@@ -83,8 +83,9 @@ def lose_data(cluster: LocalCluster, node: int) -> Path:
 
 def contradicted(cluster: LocalCluster, node: int, lost: Path) -> list[str]:
     """What a node that has stopped has signed against its votes that were lost."""
-    signed = read_votes([lost, data_of(cluster, node)], cluster.cluster, node)
-    return list(contradictions(signed))
+    lives: list[list[Path]] = [[] for _ in cluster.cluster.validators]
+    lives[node] = [lost, data_of(cluster, node)]
+    return list(contradictions(read_accounts(lives, cluster.cluster)[node].votes))
 
 
 async def test_a_lost_disk_is_replaced_and_its_node_comes_back(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ async def test_a_lost_disk_is_replaced_and_its_node_comes_back(tmp_path: Path) -
         await cluster.start(2)
         for height in (3, 35):
             assert await decided_everywhere(cluster, height) == {b"%d" % height}
-        await stop_and_audit(cluster)
+        await stop_and_audit(cluster, lost={VICTIM})
         assert contradicted(cluster, VICTIM, lost) == []
 
 
@@ -129,7 +130,7 @@ async def test_an_old_copy_of_the_data_is_found_out(tmp_path: Path) -> None:
         await decide(cluster, range(last + 1, last + 6))
         await cluster.start(2)
         assert await decided_everywhere(cluster, last) == {b"%d" % last}
-        await stop_and_audit(cluster)
+        await stop_and_audit(cluster, lost={VICTIM})
         assert contradicted(cluster, VICTIM, lost) == []
 
 
@@ -171,7 +172,7 @@ async def test_a_vote_that_was_lost_is_not_contradicted(tmp_path: Path, is_resto
             await cluster.start(3)
             assert (await waiting).decision.value == b"other"
         assert await decided_everywhere(cluster, height) == {b"other"}
-        await stop_and_audit(cluster)
+        await stop_and_audit(cluster, lost={VICTIM})
         assert contradicted(cluster, VICTIM, lost) == []
         assert refused is grpc.StatusCode.UNAVAILABLE
 
