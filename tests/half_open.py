@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+
+AT_ONCE = struct.pack("ii", 1, 0)
+"""The value of SO_LINGER with which a closed socket says RST."""
 
 
 class Proxy:
@@ -27,6 +32,13 @@ class Proxy:
         """What comes from now on passes; what was cut stays dead."""
         self._flows = asyncio.Event()
         self._flows.set()
+
+    def reset(self) -> None:
+        """Break what it carries, at both ends: each is told by a RST, and nothing before it."""
+        for end in self._ends:
+            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+            end.transport.abort()
+        self._ends = []
 
     def lead_to(self, target: str) -> None:
         """From now on it ends at another address; what it carried breaks."""
