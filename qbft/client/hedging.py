@@ -119,8 +119,23 @@ async def first_good(
                     failures.append(told)
                     judge(failures)
     except BaseExceptionGroup as group:
+        _heed_cancellation()
         raise first_of(group) from None
     raise _plainest(failures)
+
+
+def _heed_cancellation() -> None:
+    """End as whoever has cancelled this task expects, be it a deadline.
+
+    A task group that is ending for an error of its own keeps a cancellation to itself that comes
+    meanwhile (so before Python 3.13), and who asks again and again would never hear of it.
+
+    Raises:
+        CancelledError: this task has been cancelled.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _plainest(failures: Sequence[ClientError]) -> ClientError:

@@ -241,3 +241,25 @@ def test_no_node_has_itself_asked_without_a_pause() -> None:
         told = failure(0, full, "full", retry_ms=said)
         assert isinstance(told, Unavailable)
         assert told.retry_ms == kept
+
+
+async def test_a_cancellation_that_comes_while_all_is_being_ended_counts() -> None:
+    """A task group that ends for an error keeps it to itself: who asks for ever would go on."""
+
+    async def lingers(stumble: Callable[[], None]) -> str:
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            await asyncio.sleep(1)
+            raise
+        return "too late"
+
+    def judge(failures: Sequence[ClientError]) -> None:
+        raise failures[0]
+
+    asks = [Asked().ask("a", 0.0, UNKNOWN), lingers]
+    asking = asyncio.create_task(first_good(asks, delay=10.0, width=2, judge=judge))
+    await asyncio.sleep(0.5)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
