@@ -15,11 +15,15 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import grpc
 from grpc import aio
 
 from qbft.errors import QbftError
 from side_by_side.load import ANSWER_SECONDS_MAX, Session, Usage, by_workers
 from side_by_side.processes import Children, cpu_seconds, disk_bytes_of_all, free_ports
+
+ELECTION_SECONDS = 2.0
+"""Where processors are scarce leaders change, and what is under way then has to be put again."""
 
 NAME = "pysyncobj"
 PROCESSES = 4
@@ -102,7 +106,13 @@ class RunningRaft:
         async def propose(topic: str, height: int, value: bytes) -> None:
             key = f"{topic}/{height}".encode()
             request = len(key).to_bytes(2, "big") + key + value
-            await put(request, timeout=ANSWER_SECONDS_MAX)
+            try:
+                await put(request, timeout=ANSWER_SECONDS_MAX)
+            except aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                await asyncio.sleep(ELECTION_SECONDS)
+                await put(request, timeout=ANSWER_SECONDS_MAX)
 
         yield by_workers(propose)
 
