@@ -87,6 +87,7 @@ async def first_good(
         Closed: at once, when one does.
         ClientError: what the judge raised; or, when all have failed, the plainest of the failures.
     """
+    cancelled = _cancellations()
     news: asyncio.Queue[_Good[T] | ClientError | None] = asyncio.Queue()
     failures: list[ClientError] = []
     running: list[asyncio.Task[None]] = []
@@ -119,23 +120,23 @@ async def first_good(
                     failures.append(told)
                     judge(failures)
     except BaseExceptionGroup as group:
-        _heed_cancellation()
-        raise first_of(group) from None
+        raise _what_ended(group, cancelled) from None
     raise _plainest(failures)
 
 
-def _heed_cancellation() -> None:
-    """End as whoever has cancelled this task expects, be it a deadline.
+def _cancellations() -> int:
+    """How often this task has been cancelled, be it by a deadline."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _what_ended(group: BaseExceptionGroup[BaseException], cancelled: int) -> BaseException:
+    """The error of a task group, or a cancellation: if there are more than these.
 
     A task group that is ending for an error of its own keeps a cancellation to itself that comes
     meanwhile (so before Python 3.13), and who asks again and again would never hear of it.
-
-    Raises:
-        CancelledError: this task has been cancelled.
     """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+    return asyncio.CancelledError() if _cancellations() > cancelled else first_of(group)
 
 
 def _plainest(failures: Sequence[ClientError]) -> ClientError:
