@@ -82,8 +82,9 @@ class FileJournal:
         return None if decision is None else decision.certificate.value
 
     def size(self, instance: InstanceId) -> int:
-        """All is in memory: nothing has to be read."""
-        return 0
+        """The length of its value: what a peer may be sent is paced by it."""
+        decision = self.get(instance)
+        return 0 if decision is None else len(bytes_of(decision))
 
     def position(self, instance: InstanceId) -> int | None:
         """Where it stands in the order."""

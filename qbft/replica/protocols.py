@@ -94,7 +94,10 @@ class DecisionStore(Protocol):
         ...
 
     def size(self, instance: InstanceId) -> int:
-        """About how many bytes `get` would read; 0 where there is nothing, at most."""
+        """About how many bytes a decision has, which is not read for it; 0 where there is none.
+
+        What a peer is sent of it is paced by this.
+        """
         ...
 
     def position(self, instance: InstanceId) -> int | None:

@@ -71,7 +71,7 @@ def test_the_readme_alone_is_enough(folder: Path) -> None:
     """Issue 7, done means: a decision, a node killed, `qbft why`, an application of one's own.
 
     Its program comes last, for it asks for what is decided by then; and all is to be had within ten
-    minutes, of which this takes 15 s.
+    minutes.
     """
     shell = README.partition("## From the shell")[2].partition("## From Python")[0]
     program = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -173,15 +173,7 @@ def _held(record: Record) -> tuple[Message, ...]:
 
 
 def _cast(vote: Message) -> Cast:
-    said = Message(
-        vote.type,
-        vote.instance,
-        vote.source,
-        vote.round,
-        vote.value,
-        vote.prepared_round,
-        vote.prepared_value,
-    )
+    said = replace(vote, justification=(), proof=None)
     return Cast(store_of(vote), sequence_of(vote), said)
 
 
