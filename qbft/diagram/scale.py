@@ -50,20 +50,31 @@ class Scale:
 
     def cuts(self) -> Iterator[tuple[float, int]]:
         """The stretches that were cut: the middle of each in pixels, and what it lasts."""
+        for left, right, length in self._cut():
+            yield (left + right) / 2, length
+
+    def _cut(self) -> Iterator[tuple[float, float, int]]:
+        """Where each stretch that was cut begins and ends in pixels, and what it lasts."""
         for (was, left), (time, right) in pairwise(zip(self.times, self.places, strict=True)):
             if (time - was) * self.per_ms > right - left + 1:
-                yield (left + right) / 2, time - was
+                yield left, right, time - was
 
     def ticks(self) -> Iterator[tuple[float, int]]:
-        """Places and times, since the first moment, of the marks on the axis."""
+        """Places and times, since the first moment, of the marks on the axis; none in a cut."""
         first, last = self.times[0], self.times[-1]
         step = next((t for t in _TICKS_MS if t * self.per_ms >= TICK_PIXELS_MIN), _TICKS_MS[-1])
-        cuts = [place for place, _ in self.cuts()]
+        taken = [
+            (
+                min(left, (left + right) / 2 - CUT_PIXELS),
+                max(right, (left + right) / 2 + CUT_PIXELS),
+            )
+            for left, right, _ in self._cut()
+        ]
         free = -TICK_PIXELS_MIN
         for at in range(0, last - first + 1, step):
             place = self(first + at)
-            if place - free >= TICK_PIXELS_MIN * 0.6 and all(
-                abs(place - c) > CUT_PIXELS for c in cuts
+            if place - free >= TICK_PIXELS_MIN * 0.6 and not any(
+                left < place < right for left, right in taken
             ):
                 yield place, at
                 free = place

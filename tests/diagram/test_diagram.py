@@ -23,7 +23,7 @@ from qbft.diagram import (
     drawing,
     space_time_svg,
 )
-from qbft.diagram.scale import GAP_PIXELS_MAX, WIDTH_MAX, scale_of
+from qbft.diagram.scale import GAP_PIXELS_MAX, WIDTH_MAX, WIDTH_MIN, scale_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -159,3 +159,12 @@ def test_a_scale_rises_and_cuts() -> None:
     assert [length for _, length in scale.cuts()] == [999_900]
     wide = scale_of(range(0, 100_000, 10), [50])
     assert wide.width == pytest.approx(WIDTH_MAX)
+
+
+def test_no_time_is_told_within_a_cut() -> None:
+    """A mark of the axis there would lie: half the way is not half the time, however wide it is."""
+    scale = scale_of([0, 4, 1_002, 1_004], [3])
+    assert scale.width == WIDTH_MIN
+    times = [time for _, time in scale.ticks()]
+    assert {time for time in times if 4 < time < 1_002} == set()
+    assert (min(times), max(times)) in ((0, 1_002), (0, 1_004))
