@@ -193,7 +193,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source("server/qbft_server/config.py", "RecorderSettings", names=("bytes_max",)),
     ),
     "Disks": (
-        Source("server/qbft_server/store/store.py", "StoreLimits"),
+        Source("server/qbft_server/store/limits.py", "StoreLimits"),
         Source("server/qbft_server/store/journal.py", "JournalLimits"),
         Source(
             "server/qbft_server/store/journal.py",

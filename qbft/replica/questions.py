@@ -46,9 +46,11 @@ class Questions:
     def ask(self, opened: OpenInstance) -> None:
         """Ask what there is to be asked of an instance now."""
         if self.application is not None:
-            for digest, leader in opened.checks.start(self._takes_check):
+            for digest, proposer in opened.checks.start(self._takes_check):
                 proposal = opened.proposals[digest]
-                self._work.append(partial(self._check, self.application, opened, proposal, leader))
+                self._work.append(
+                    partial(self._check, self.application, opened, proposal, proposer)
+                )
         if self.source is None or opened.input is not None or opened.checks.may_soon_adopt:
             return
         if self._takes_value(opened):
@@ -59,27 +61,27 @@ class Questions:
         work, self._work = self._work, []
         return work
 
-    def _takes_check(self, leader: int) -> bool:
-        """Take a place among the running checks of one leader's values, if one is free."""
-        if self._checking[leader] >= self.limits.checks_per_proposer_max:
-            self.bites.note(Bound.CHECKS_PER_PROPOSER_MAX, leader)
+    def _takes_check(self, proposer: int) -> bool:
+        """Take a place among the running checks of one proposer's values, if one is free."""
+        if self._checking[proposer] >= self.limits.checks_per_proposer_max:
+            self.bites.note(Bound.CHECKS_PER_PROPOSER_MAX, proposer)
             return False
-        self._checking[leader] += 1
+        self._checking[proposer] += 1
         return True
 
     async def _check(
-        self, application: Application, opened: OpenInstance, proposal: Proposal, leader: int
+        self, application: Application, opened: OpenInstance, proposal: Proposal, proposer: int
     ) -> None:
         valid: bool | None = None
         try:
             async with asyncio.timeout(self.limits.check_value_ms / 1000):
-                valid = await application.check_value(proposal.instance, proposal.value, leader)
+                valid = await application.check_value(proposal.instance, proposal.value, proposer)
         except Exception:  # noqa: BLE001 - whatever an application raises is "no answer"
             self.reject(NO_ANSWER, self.validator)
         finally:
-            self._checking[leader] -= 1
+            self._checking[proposer] -= 1
         if valid is False:
-            self.reject("invalid_value", leader)
+            self.reject("invalid_value", proposer)
         self.judged(opened, proposal, valid)
 
     def _takes_value(self, opened: OpenInstance) -> bool:

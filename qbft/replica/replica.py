@@ -14,9 +14,7 @@ from typing import ClassVar
 
 from qbft.core import Decide, Definition, InstanceId, Message
 from qbft.crypto.certificate import canonical_certificate
-from qbft.crypto.entries import count_in
 from qbft.crypto.proposal import Proposal
-from qbft.crypto.seal import SEAL_TOPIC
 from qbft.decision import Decision
 from qbft.diagnosis.account import InstanceAccount, InstanceState
 from qbft.errors import (
@@ -24,7 +22,6 @@ from qbft.errors import (
     Busy,
     InvariantViolation,
     JournalError,
-    ProposalConflict,
     QbftError,
     TooManyTopics,
     UnauthorisedProposal,
@@ -34,6 +31,7 @@ from qbft.replica.answers import Answers
 from qbft.replica.arrivals import Arrivals, Instances
 from qbft.replica.asking import Asking
 from qbft.replica.authenticator import Authenticator
+from qbft.replica.authority import Authority
 from qbft.replica.bounds import Bites, Bound
 from qbft.replica.catch_up import CatchUp
 from qbft.replica.conclusions import Conclusions, as_seen_by
@@ -41,8 +39,9 @@ from qbft.replica.deadlines import Deadlines
 from qbft.replica.driver import now_ms
 from qbft.replica.epoch import Epoch
 from qbft.replica.held import HeldVotes
+from qbft.replica.inputs import Inputs
 from qbft.replica.inspection import account_of
-from qbft.replica.intake import ENTRIES_PER_WORK, Intake, Load
+from qbft.replica.intake import Intake, Load
 from qbft.replica.let_go import LetGo
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.lost_votes import LostVotes
@@ -157,7 +156,6 @@ class Replica:
         self._store = store
         self._timers = timers
         self._policies = policies
-        self._own_input = own_input
         self._limits = limits = limits or ReplicaLimits()
         self._reject = reject
         self._observer = observer
@@ -207,6 +205,20 @@ class Replica:
             close=self._close_elsewhere,
             abandon=self._abandon_elsewhere,
         )
+        self._authority = Authority(policies, authenticator, self._sealing.guard.read)
+        self._inputs = Inputs(
+            validator=validator,
+            leader=definition.leader,
+            policies=policies,
+            authority=self._authority,
+            sealing=self._sealing,
+            conclusions=self._conclusions,
+            voice=self._voice,
+            own_input=own_input,
+            reject=reject,
+            touch=self._touch,
+            clock=lambda: self._now_ms,
+        )
         self._let_go = LetGo(self._peers, definition.quorum, limits)
         self._witness = Witness(self._open, self._held, store, limits, self._outbox)
         self._lost_votes = LostVotes(
@@ -222,8 +234,8 @@ class Replica:
                 limits=limits,
                 outbox=self._outbox,
                 is_genuine=authenticator.is_genuine,
-                is_authorised=self._is_authorised,
-                authorising_work=self._authorising_work,
+                is_authorised=self._authority.admits,
+                authorising_work=self._authority.work_of,
                 has_read=self._catch_up.has_read,
                 read_to=self._catch_up.read_to,
             ),
@@ -265,10 +277,10 @@ class Replica:
             openings=self._openings,
             instances=Instances(
                 open_instance=self._open_instance,
-                learn=self._learn,
+                learn=self._inputs.learn,
                 touch=self._touch,
-                is_authorised=self._is_authorised,
-                authorising_work=self._authorising_work,
+                is_authorised=self._authority.admits,
+                authorising_work=self._authority.work_of,
                 is_below_mark=self._is_below_mark,
                 is_kept_out=self._is_kept_out,
                 is_concluded=self._is_concluded,
@@ -328,7 +340,7 @@ class Replica:
         proposals: Sequence[ProposalRecord],
     ) -> None:
         voted = {cast.own.vote.value for cast in votes}
-        authorised = {r.proposal.digest for r in proposals if self._is_authorised(r.proposal)}
+        authorised = {r.proposal.digest for r in proposals if self._authority.admits(r.proposal)}
         if not voted and not authorised:
             return  # the topic is guarded by now: there is nothing that this node may say here
         opened = self._make(instance)
@@ -368,7 +380,7 @@ class Replica:
         """
         self._now_ms = now_ms
         instance = proposal.instance
-        if not self._is_authorised(proposal):
+        if not self._authority.admits(proposal):
             raise UnauthorisedProposal
         decided = self._store.get(instance)
         if decided is not None:
@@ -389,28 +401,8 @@ class Replica:
         future = self._conclusions.wait(proposal)
         if not concluding:
             opened = opened or self._open_instance(instance, self._validator)
-            if is_seal:
-                self._give_own_seal(opened, proposal)
-            else:
-                self._give_own(opened, proposal, is_first=is_first)
+            self._inputs.propose(opened, proposal, is_first=is_first)
         return future
-
-    def _give_own(self, opened: OpenInstance, proposal: Proposal, *, is_first: bool) -> None:
-        """Give an engine what an own client proposes, and tell the peers."""
-        opened.learn(self._validator, proposal, self._now_ms)
-        if opened.input is None:
-            self._give_input(opened, proposal, is_own=True)
-            if self._definition.leader(proposal.instance, 1) != self._validator:
-                self._voice.forward(proposal)
-        elif is_first:
-            opened.journaled.add(proposal.digest)
-            self._voice.record(ProposalRecord(proposal, is_input=False, is_own=True))
-        self._touch(opened)
-
-    def _give_own_seal(self, opened: OpenInstance, proposal: Proposal) -> None:
-        """Likewise a seal, which may follow another one that too few could accept."""
-        self._learn(opened, self._validator, proposal)
-        self._voice.forward(proposal)
 
     def _check_kept(self, instance: InstanceId) -> None:
         """Refuse what is kept no more, here or at so many peers that no quorum is left."""
@@ -594,57 +586,6 @@ class Replica:
         self._relay.link_up(sender)
         self._catch_up.begin(peer, now_ms)
 
-    def _learn(self, opened: OpenInstance, sender: int, proposal: Proposal) -> None:
-        may_be_input = self._may_be_input(opened, proposal)
-        if not opened.learn(sender, proposal, self._now_ms):
-            self._reject("value_budget", sender)
-            return
-        may_be_input = may_be_input and opened.input is None and not self._gives_own(opened)
-        if may_be_input and opened.checks.may_adopt(sender, proposal.digest):
-            self._give_input(opened, proposal)
-        self._touch(opened)
-
-    def _gives_own(self, opened: OpenInstance) -> bool:
-        """Propose what waits here for an ordered topic, as its leader, before others' batches.
-
-        Whoever is always the first to propose could else keep all others out (docs/adr/017).
-        """
-        instance = opened.instance
-        if (
-            self._own_input is None
-            or not self._policies(instance.topic).ordered
-            or self._definition.leader(instance, 1) != self._validator
-        ):
-            return False
-        own = self._own_input(instance)
-        if own is None or not self._is_authorised(own):
-            return False
-        try:
-            self._conclusions.remember_own(own)
-        except ProposalConflict:
-            return False
-        opened.learn(self._validator, own, self._now_ms)
-        self._give_input(opened, own, is_own=True)
-        return True
-
-    def _may_be_input(self, opened: OpenInstance, proposal: Proposal) -> bool:
-        """Whether this node may take others' proposal as its own input."""
-        if opened.instance == self._sealing.instance:
-            is_accepted = self._sealing.accepts(proposal)
-            if not is_accepted:
-                self._reject("seal_too_low", self._validator)
-            self._sealing.inform(opened, self._now_ms)
-            return is_accepted
-        return self._policies(proposal.instance.topic).adopts
-
-    def _give_input(
-        self, opened: OpenInstance, proposal: Proposal, *, is_own: bool = False
-    ) -> None:
-        """Give an engine its input, and journal it with this turn (G4 after a restart)."""
-        opened.give_input(proposal, self._now_ms)
-        opened.journaled.add(proposal.digest)
-        self._voice.record(ProposalRecord(proposal, is_input=True, is_own=is_own))
-
     # --- where nothing is opened ------------------------------------------------------------------
 
     def _is_below_mark(self, instance: InstanceId) -> bool:
@@ -785,42 +726,15 @@ class Replica:
         """Take its answer about a value; None: it gave none."""
         if self._open.get(opened.instance) is opened:
             self._now_ms = now_ms()
-            opened.conclude_check(proposal.digest, self._now_ms, valid=valid)
-            is_wanted = valid and opened.input is None
-            is_wanted = is_wanted and opened.checks.is_candidate(proposal.digest)
-            if is_wanted and not self._gives_own(opened):
-                self._give_input(opened, proposal)
-            self._touch(opened)
+            self._inputs.judged(opened, proposal, valid)
 
     def _provided(self, opened: OpenInstance, proposal: Proposal) -> None:
-        """Take a value that it gave, as if an own client had proposed it."""
-        if proposal.instance != opened.instance or not self._is_authorised(proposal):
-            self._reject("application_gave_bad_proposal", self._validator)
-        elif self._open.get(opened.instance) is opened and opened.input is None:
+        """Take a value that it gave."""
+        if self._open.get(opened.instance) is opened:
             self._now_ms = now_ms()
-            opened.learn(self._validator, proposal, self._now_ms)
-            self._give_input(opened, proposal)
-            self._voice.forward(proposal)
-            self._touch(opened)
+            self._inputs.provided(opened, proposal)
 
     # --- opening ----------------------------------------------------------------------------------
-
-    def _is_authorised(self, proposal: Proposal) -> bool:
-        policy = self._policies(proposal.instance.topic)
-        if proposal.instance.topic == SEAL_TOPIC and self._sealing.guard.read(proposal) is None:
-            return False
-        if policy.ordered:
-            return self._authenticator.is_batch(proposal, policy.proposers)
-        if not policy.proposers:
-            return True
-        return proposal.proposer in policy.proposers and self._authenticator.is_proposed(proposal)
-
-    def _authorising_work(self, proposal: Proposal) -> int:
-        """What the entries of a batch cost; one signature may be in any proposal's own cost."""
-        if not self._policies(proposal.instance.topic).ordered:
-            return 0
-        entries, signatures = count_in(proposal.value)
-        return signatures + entries // ENTRIES_PER_WORK
 
     def _make(self, instance: InstanceId) -> OpenInstance:
         opened = self.instance_type(
@@ -851,9 +765,9 @@ class Replica:
         self.tally.opened += 1
         opened.start(self._now_ms)
         if asked is not None:
-            self._learn(opened, opener, asked.proposal)
+            self._inputs.learn(opened, opener, asked.proposal)
         for peer, waiting in self._openings.release(instance):
-            self._learn(opened, peer, waiting)
+            self._inputs.learn(opened, peer, waiting)
         self._take_held(opened)
         for peer in self._held.drain_missed(instance):
             self._asking.for_decision(peer, instance)

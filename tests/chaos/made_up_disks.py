@@ -13,7 +13,8 @@ from qbft.decision import Decision
 from qbft.records import DecisionRecord, Record
 from qbft_server.initialise import init_cluster
 from qbft_server.store.journal import JournalLimits
-from qbft_server.store.store import NodeStore, StoreLimits
+from qbft_server.store.limits import StoreLimits
+from qbft_server.store.store import NodeStore
 
 PRE_PREPARE, PREPARE = MessageType.PRE_PREPARE, MessageType.PREPARE
 COMMIT, ROUND_CHANGE = MessageType.COMMIT, MessageType.ROUND_CHANGE

@@ -18,8 +18,8 @@ from scenarios import ALL, COMMIT, RC, slow
 
 from qbft.core import MessageType
 from qbft.crypto.proposal import Proposal
+from qbft.replica.authority import Authority
 from qbft.replica.protocols import DecisionRecord, Record, VoteRecord
-from qbft.replica.replica import Replica
 from qbft.sim.chronicle import Report
 from qbft.sim.node import Node, WatchedReplica
 from qbft.sim.plan import Crash, Liar, Plan, Timer, Weather
@@ -116,21 +116,21 @@ def test_a_crash_around_a_proposal(monkeypatch: pytest.MonkeyPatch) -> None:
     What it had proposed is its input no more, for while it was down its topic was closed to whoever
     proposed that; else the journal would give it the same input again.
     """
-    back: set[Replica] = set()
-    build, is_authorised = World.replica_of, Replica._is_authorised
+    back: set[Authority] = set()
+    build, admits = World.replica_of, Authority.admits
 
     def note(world: World, node: Node) -> WatchedReplica:
         replica = build(world, node)
         if node.life > 1:
-            back.add(replica)
+            back.add(replica._authority)
         return replica
 
-    def closed(replica: Replica, proposal: Proposal) -> bool:
+    def closed(authority: Authority, proposal: Proposal) -> bool:
         is_old = proposal.value.endswith(b"from 0 in life 1")
-        return is_authorised(replica, proposal) and not (is_old and replica in back)
+        return admits(authority, proposal) and not (is_old and authority in back)
 
     monkeypatch.setattr(World, "replica_of", note)
-    monkeypatch.setattr(Replica, "_is_authorised", closed)
+    monkeypatch.setattr(Authority, "admits", closed)
     again = tuple(ask for at_ms in range(20, 200, 20) for ask in asks(4, at_ms=at_ms))
     asked = replace(CALM, asks=(*CALM.asks, *again))
     assert labels_of(crashed(asked, MessageType.PRE_PREPARE)) == EVERYWHERE

@@ -3,9 +3,6 @@
 A decision is durable with the commit of its record and answerable from then on. A background task
 moves decisions into SQLite; a segment of the journal is deleted when SQLite has synced all that it
 alone held. Where SQLite cannot write, decisions stay in the journal, and the task tries again.
-
-Another task applies the operator's retention: it journals a topic's low-water mark, and then
-deletes what is below it, a little at a time. What is below a mark is answered by the mark alone.
 """
 
 from __future__ import annotations
@@ -15,77 +12,28 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 from qbft.core.messages import HEIGHT_MAX, InstanceId, Value
 from qbft.decision import Decision
-from qbft.distribution import Distribution
 from qbft.errors import BelowLowWaterMark, InvariantViolation, JournalError
 from qbft.replica.bounds import Bites
-from qbft.replica.protocols import DecisionRecord, MarkRecord, Record, Standing, VoteRecord
+from qbft.replica.protocols import DecisionRecord, Record, Standing, VoteRecord
 from qbft_server.bounds import NodeBound
 from qbft_server.store.decisions import DecisionsError, DecisionTable, RecentDecisions
 from qbft_server.store.faults import FaultHook
-from qbft_server.store.journal import SECONDS, JournalLimits, VoteJournal
+from qbft_server.store.journal import VoteJournal
+from qbft_server.store.limits import StoreLimits, StoreStats
 from qbft_server.store.live import check_same, instance_of, value_bytes
-from qbft_server.store.retention import Retention, choose_mark
+from qbft_server.store.marks import LowWaterMarks
+from qbft_server.store.retention import Retention
 from qbft_server.store.threads import in_thread
 
 JOURNAL_DIRECTORY = "journal"
 DECISIONS_FILE = "decisions.sqlite3"
 COUNTED_HEIGHTS = 16_384
 """Heights that are looked through in one piece of work of the event loop."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreLimits:
-    """Bounds of the store."""
-
-    flush_interval_ms: int = 200
-    """Decisions are moved to SQLite after so long ..."""
-
-    flush_retry_ms: int = 1_000
-    """(or so long after that has failed)"""
-
-    flush_decisions_max: int = 1_000
-    flush_bytes_max: int = 8 << 20
-    """... or at once when so many, or so many bytes of values, wait: as much as one transaction
-    takes."""
-
-    insert_decisions_max: int = 16
-    """Of these so many are written in one piece of work of the event loop."""
-
-    pending_decisions_max: int = 10_000
-    pending_bytes_max: int = 128 << 20
-    """When so many wait, a commit moves some first, and fails if that fails."""
-
-    recent_decisions_max: int = 4_096
-    recent_bytes_max: int = 32 << 20
-    """Decisions kept in memory beside SQLite; the one used longest ago goes."""
-
-    retain_interval_ms: int = 1_000
-    """How often retention looks for what to delete."""
-
-    delete_decisions_max: int = 256
-    """Decisions deleted in one transaction."""
-
-    journal: JournalLimits = field(default_factory=JournalLimits)
-
-
-@dataclass(slots=True)
-class StoreStats:
-    """Counters of one life of the store, beside those of its journal."""
-
-    flushes: int = 0
-    flush_failures: int = 0
-    flush_seconds_last: float = 0.0
-    flush_seconds_max: float = 0.0
-    flush_seconds: Distribution = field(default_factory=lambda: Distribution(SECONDS))
-    full_waits: int = 0
-    deleted: int = 0
 
 
 class NodeStore:
@@ -101,11 +49,11 @@ class NodeStore:
         self._table = table
         self._limits = limits
         self._settled = table.end
-        self._marks = dict(journal.live.marks)
-        self._deleted_position = table.deleted_position
-        self._retention = Retention()
         self._recent = RecentDecisions(limits.recent_decisions_max, limits.recent_bytes_max)
         self._flushing = asyncio.Lock()
+        self._marks = LowWaterMarks(
+            journal, table, limits, self.stats, writing=self._flushing, moved=self._wake_passed
+        )
         self._changed = asyncio.Event()
         self._awaited: dict[InstanceId, set[asyncio.Future[None]]] = {}
         self._has_work = asyncio.Event()
@@ -192,7 +140,12 @@ class NodeStore:
         Raises:
             QbftError: this one has; or the disk refuses; or whatever `decisions` raises.
         """
-        if self.next_sequence != 1 or self.end or self._marks or self.journal.live.open_count:
+        if (
+            self.next_sequence != 1
+            or self.end
+            or self._marks.by_topic
+            or self.journal.live.open_count
+        ):
             raise DecisionsError(
                 "this store has been used: restore right after `qbft init --replace`, before the "
                 "node is started"
@@ -216,97 +169,11 @@ class NodeStore:
     async def retain(
         self, retention: Retention, undecided: Callable[[], Iterable[InstanceId]]
     ) -> None:
-        """Apply the operator's policy, off the critical path, until cancelled.
+        """Apply the operator's policy, off the critical path, until cancelled; see `LowWaterMarks`.
 
         `undecided` gives the instances that are open or not durably decided: no mark passes them.
-        What an earlier life has begun is finished first, whatever the policy is by now. Ends where
-        the journal has failed, or nothing is ever to be deleted.
         """
-        live = self.journal.live
-        if retention.is_empty and not live.pending_marks:
-            return
-        counts: dict[str, int] = {}
-        async with self._flushing:
-            await _waited(lambda: counts.update(self._table.counts()))
-            for topic, count in counts.items():
-                retention.add(topic, count)
-            self._retention = retention
-        while live.pending_marks or not retention.is_empty:
-            try:
-                await self._finish_marks()
-            except sqlite3.Error:
-                self.stats.flush_failures += 1
-            for topic in retention.next_topics():
-                try:
-                    while await self._retain(topic, undecided):  # noqa: ASYNC110 - others' turn
-                        await asyncio.sleep(0)
-                except JournalError:
-                    return
-                except sqlite3.Error:
-                    self.stats.flush_failures += 1
-                retention.add(topic, 0)
-            await asyncio.sleep(self._limits.retain_interval_ms / 1_000)
-
-    async def _finish_marks(self) -> None:
-        """Carry out the marks that only the journal holds, so that it need not keep them."""
-        for mark in self.journal.live.pending_marks:
-            has_more = True
-            while has_more:
-                async with self._flushing:
-                    has_more = await self._delete_below(mark.topic)
-
-    async def _retain(self, topic: str, undecided: Callable[[], Iterable[InstanceId]]) -> bool:
-        """Move one topic's mark by one step; whether there may be more to do at once."""
-        rule = self._retention.rule_of(topic)
-        limit = self._limits.delete_decisions_max
-        rows: list[tuple[int, int]] = []
-        async with self._flushing:
-            await _waited(lambda: rows.extend(self._table.oldest(topic, limit + 1)))
-            kept = [row for row in rows if row[0] >= self.low_water_mark(topic)]
-            mark = None
-            if rule is not None and kept == rows:
-                spare, now_s = self._retention.spare_of(topic), int(time.time())
-                choose = partial(choose_mark, rule, rows, spare=spare, now_s=now_s)
-                mark = choose(undecided_min=None)
-                if mark is not None:  # only then it is worth asking what is in the way
-                    mark = choose(undecided_min=self._undecided_min(topic, undecided()))
-            if mark is not None:
-                await self._set_mark(MarkRecord(topic, mark))
-            elif kept == rows:
-                return False
-            await self._delete_below(topic)
-        return True
-
-    def _undecided_min(self, topic: str, undecided: Iterable[InstanceId]) -> int | None:
-        """The lowest height of the topic that no mark may pass."""
-        live = self.journal.live
-        waiting = (instance for instance, _ in live.pending_items())
-        heights = (
-            instance.height
-            for instance in chain(undecided, live.undecided(topic), waiting)
-            if instance.topic == topic
-        )
-        return min(heights, default=None)
-
-    async def _set_mark(self, mark: MarkRecord) -> None:
-        """Vote no more below it, from this moment; then make it durable; then tell who waits."""
-        self._marks[mark.topic] = mark.height
-        await self.journal.commit([mark])
-        for instance in list(self._awaited):
-            if self.is_below_mark(instance):
-                self._wake(instance)
-
-    async def _delete_below(self, topic: str) -> bool:
-        """Delete some of what is below a topic's mark, which is journaled; may there be more?"""
-        mark = self.low_water_mark(topic)
-        limit = self._limits.delete_decisions_max
-        deleted: list[int] = []
-        await _waited(lambda: deleted.extend(self._table.delete_below(topic, mark, limit)))
-        self.journal.live.settle_mark(MarkRecord(topic, mark))
-        self._deleted_position = max([self._deleted_position, *deleted])
-        self._retention.add(topic, -len(deleted))
-        self.stats.deleted += len(deleted)
-        return len(deleted) == limit
+        await self._marks.keep_to(retention, undecided)
 
     async def aclose(self) -> None:
         """Move what SQLite takes, wait for what is under way, and give files and lock back."""
@@ -461,26 +328,26 @@ class NodeStore:
     def topics(self) -> Iterable[str]:
         """The topics of which there is a decision or a low-water mark, some of them twice."""
         yield from self._table.topics()
-        yield from self._marks
+        yield from self._marks.by_topic
         for instance, _ in self.journal.live.pending_items():
             yield instance.topic
 
     def low_water_mark(self, topic: str) -> int:
         """The lowest height of the topic that is still kept; below it nothing is voted on."""
-        return self._marks.get(topic, 0)
+        return self._marks.of(topic)
 
     def low_water_marks(self) -> Mapping[str, int]:
         """The marks of all topics that have one."""
-        return self._marks
+        return self._marks.by_topic
 
     def is_below_mark(self, instance: InstanceId) -> bool:
         """Whether the instance is not kept any more."""
-        return instance.height < self._marks.get(instance.topic, 0)
+        return self._marks.is_passed(instance)
 
     @property
     def deleted_position(self) -> int:
         """The highest position that was deleted: before it, the feed has gaps."""
-        return self._deleted_position
+        return self._marks.deleted_position
 
     async def wait_for_decisions(self, after: int) -> int:
         """Wait until `end` is above `after`; returns it."""
@@ -533,7 +400,7 @@ class NodeStore:
 
     def _check_marks(self, records: Sequence[Record]) -> None:
         """Refuse a vote on what was given up, before it is written (DESIGN, retention)."""
-        if not self._marks:
+        if not self._marks.by_topic:
             return
         for record in records:
             if isinstance(record, VoteRecord) and self.is_below_mark(instance_of(record)):
@@ -593,6 +460,12 @@ class NodeStore:
             if not waiter.done():
                 waiter.set_result(None)
 
+    def _wake_passed(self) -> None:
+        """Have those look again who wait for what a mark has passed."""
+        for instance in list(self._awaited):
+            if self.is_below_mark(instance):
+                self._wake(instance)
+
     async def _flush(self) -> bool:
         """Move one batch; returns whether SQLite took it."""
         async with self._flushing:
@@ -643,15 +516,9 @@ class NodeStore:
         for decision in batch:
             instance = instance_of(DecisionRecord(decision))
             self._table.note_stored(instance)
-            self._retention.add(instance.topic, 1)
+            self._marks.note_stored(instance.topic)
             self._recent.put(instance, decision)
         self.stats.flushes += 1
         self.stats.flush_seconds_last = seconds
         self.stats.flush_seconds_max = max(seconds, self.stats.flush_seconds_max)
         self.stats.flush_seconds.add(seconds)
-
-
-async def _waited(work: Callable[[], object]) -> None:
-    """Run blocking work in a thread; a cancellation meanwhile is passed on when it has ended."""
-    if await in_thread(work):
-        raise asyncio.CancelledError

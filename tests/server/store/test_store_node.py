@@ -31,9 +31,10 @@ from qbft.replica.protocols import DecisionRecord, DecisionStore, Journal, MarkR
 from qbft_server.store.decisions import DecisionsError, DecisionTable
 from qbft_server.store.faults import FaultHook
 from qbft_server.store.journal import JournalLimits
+from qbft_server.store.limits import StoreLimits
 from qbft_server.store.live import value_bytes
 from qbft_server.store.segments import HEADER_BYTES
-from qbft_server.store.store import DECISIONS_FILE, JOURNAL_DIRECTORY, NodeStore, StoreLimits
+from qbft_server.store.store import DECISIONS_FILE, JOURNAL_DIRECTORY, NodeStore
 
 pytestmark = pytest.mark.real_clock
 
@@ -172,7 +173,7 @@ async def test_the_first_undecided_height(directory: Path) -> None:
         await store.commit([decided(height) for height in range(40, 50)])
         assert store.journal.live.pending_count == 10
         assert await store.first_undecided("prices/btc") == 60
-        await store._set_mark(MarkRecord("prices/btc", 70))
+        await store._marks._set(MarkRecord("prices/btc", 70))
         assert await store.first_undecided("prices/btc") == 70
 
 

@@ -34,9 +34,10 @@ from qbft.replica.protocols import MarkRecord, QuarantineRecord
 from qbft_server.store.decisions import DecisionTable
 from qbft_server.store.faults import FaultHook
 from qbft_server.store.journal import JournalLimits
+from qbft_server.store.limits import StoreLimits
 from qbft_server.store.retention import Retention, RetentionRule, choose_mark
 from qbft_server.store.segments import HEADER_BYTES
-from qbft_server.store.store import DECISIONS_FILE, JOURNAL_DIRECTORY, NodeStore, StoreLimits
+from qbft_server.store.store import DECISIONS_FILE, JOURNAL_DIRECTORY, NodeStore
 from qbft_server.store.upkeep import ABANDONED, abandon_instances
 
 pytestmark = pytest.mark.real_clock
