@@ -120,6 +120,8 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source("qbft/replica/epoch.py"),
         Source("qbft/replica/voice.py"),
         Source("qbft/replica/policy.py"),
+        Source("qbft/replica/relay.py", bites={"TURNS_MAX": PACE}),
+        Source("qbft/replica/lateness.py", bites={"SKIPPED_MAX": PACE}),
         Source(
             "qbft/replica/recollection.py",
             bites={"PAGE_ASKS_MAX": "the list is asked for from its beginning"},
@@ -357,6 +359,7 @@ UNCOUNTED = {
     "late_commit_ms": PACE,
     "late_every_ms": "counted as `late_burst_max`",
     "resend_ms": PACE,
+    "resend_ms_max": PACE,
     "answer_every_ms": "counted as `answer_burst_max`",
     "pull_bytes_per_ms": "counted as `pull_bytes_burst_max`",
     "memory_page_max": PAGES,

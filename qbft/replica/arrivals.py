@@ -144,7 +144,8 @@ class Arrivals:
         peer = sender.index
         self.tally.receive(peer, frame)
         if frame.acknowledged:
-            self.resender.acknowledge(sender, frame.acknowledged, self.voice.last_sequence)
+            last_sequence = self.voice.last_sequence
+            self.resender.acknowledge(sender, frame.acknowledged, self.clock(), last_sequence)
         stale = 0
         for certificate in frame.certificates:
             cost = self._take_certificate(peer, certificate)

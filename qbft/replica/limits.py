@@ -152,7 +152,11 @@ class ReplicaLimits:
     become needless."""
 
     resend_ms: int = 500
-    """How often what a peer has not acknowledged is sent again (HARDENING U5)."""
+    """How often what a peer has not acknowledged is sent again (HARDENING U5), where it answers
+    soon; else less often ..."""
+
+    resend_ms_max: int = 4_000
+    """... but at least so often (docs/adr/022)."""
 
     resend_votes_per_frame_max: int = 128
     """Votes in one re-sending frame, nested ones counted; the rest follows when it is

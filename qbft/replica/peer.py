@@ -9,6 +9,7 @@ from qbft.records import MarkRecord
 from qbft.replica.bounds import Bites, Bound
 from qbft.replica.budget import Account
 from qbft.replica.limits import ReplicaLimits
+from qbft.replica.patience import Patience
 
 
 class TokenBucket:
@@ -54,6 +55,7 @@ class Peer:
         self.answers = TokenBucket(limits.answer_burst_max, 1 / limits.answer_every_ms)
         self.pulls = TokenBucket(limits.pull_bytes_burst_max, limits.pull_bytes_per_ms)
         self.lists = TokenBucket(limits.memory_lists_burst_max, 1 / limits.memory_list_every_ms)
+        self.patience = Patience(limits.resend_ms, limits.resend_ms_max)
         self.account = Account(limits.kept_bytes_per_peer_max)
         self.acknowledged = 0
         """Up to this own vote sequence the peer lacks nothing, as far as it said in this life."""

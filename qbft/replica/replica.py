@@ -42,6 +42,7 @@ from qbft.replica.held import HeldVotes
 from qbft.replica.inputs import Inputs
 from qbft.replica.inspection import account_of
 from qbft.replica.intake import Intake, Load
+from qbft.replica.lateness import Lateness
 from qbft.replica.let_go import LetGo
 from qbft.replica.limits import ReplicaLimits
 from qbft.replica.lost_votes import LostVotes
@@ -154,7 +155,7 @@ class Replica:
         self._authenticator = authenticator
         self._journal = journal
         self._store = store
-        self._timers = timers
+        self._lateness = Lateness(timers)
         self._policies = policies
         self._limits = limits = limits or ReplicaLimits()
         self._reject = reject
@@ -249,7 +250,7 @@ class Replica:
             reject=reject,
         )
         self._recovered = Recovered()
-        self._relay = Relay(self._peers, limits, self._outbox, bites)
+        self._relay = Relay(validator, self._peers, limits, self._outbox, bites)
         self._deadlines = Deadlines(self._open)
         self._questions = Questions(
             validator=validator,
@@ -579,7 +580,7 @@ class Replica:
         sender = self._peers[peer]
         self._now_ms = now_ms
         self._held.forget_missed(peer)
-        self._resender.begin(sender, self._voice.last_sequence)
+        self._resender.begin(sender, now_ms, self._voice.last_sequence)
         sender.is_being_told = False
         self._lost_votes.link_up(peer)
         self._asking.begin(sender)
@@ -741,7 +742,7 @@ class Replica:
             instance,
             self._definition,
             self._validator,
-            self._timers(),
+            self._lateness.timer(self._now_ms),
             limits=self._limits,
             accounts=self._accounts,
             observer=self._observer,
@@ -863,11 +864,8 @@ class Replica:
 
     def _tick(self, now_ms: int) -> None:
         """Send again what was not acknowledged, and ask again for what did not come."""
-        before_ms = now_ms - self._limits.resend_ms
         for peer in self._peers.values():
-            self._resender.resend(
-                peer, cast_before_ms=before_ms, last_sequence=self._voice.last_sequence
-            )
+            self._resender.tick(peer, now_ms, self._voice.last_sequence)
         self._asking.tick(now_ms, self._openings.takes_more, self._is_concluded)
         self._relay.tick()
         self._lost_votes.tick()
@@ -940,6 +938,8 @@ class Replica:
         certificate = canonical_certificate(instance, decide.round, decide.value, decide.commits)
         proposal = opened.proposals.get(as_digest(decide.value))
         self.tally.conclude(opened, decide.round, self._now_ms)
+        if opened.opened_ms is not None:
+            self._lateness.note(self._now_ms - opened.opened_ms, self._now_ms)
         silent: frozenset[int] = frozenset()
         if not opened.is_learnt:
             silent = frozenset(self._peers.keys() - opened.committers(decide.round, decide.value))

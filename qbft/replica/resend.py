@@ -1,10 +1,10 @@
 """Re-sending own votes until they are acknowledged (HARDENING D5, U5).
 
 Per peer, in the order of their sequence, a bounded frame at a time; the next one goes when the last
-is acknowledged, or when so long nothing came that it must be sent again. A frame that `covers`
-sequences holds all current votes in that range; the peer acknowledges the end of the unbroken chain
-of such ranges, so that a frame that got lost is sent again. What a turn costs here does not depend
-on how many instances are open.
+is acknowledged, or when so long nothing came that it must be sent again (`qbft.replica.patience`).
+A frame that `covers` sequences holds all current votes in that range; the peer acknowledges the end
+of the unbroken chain of such ranges, so that a frame that got lost is sent again. What a turn costs
+here does not depend on how many instances are open.
 """
 
 from __future__ import annotations
@@ -54,12 +54,13 @@ class Resender:
             del self._votes[sequence]
         self._clean()
 
-    def begin(self, peer: Peer, last_sequence: int) -> None:
+    def begin(self, peer: Peer, now_ms: int, last_sequence: int) -> None:
         """Begin anew with a peer that may have missed anything but what it says it has."""
         peer.acknowledged = peer.covered = peer.told
-        self.resend(peer, cast_before_ms=None, last_sequence=last_sequence)
+        peer.patience.begin()
+        self._send(peer, now_ms, cast_before_ms=None, last_sequence=last_sequence)
 
-    def acknowledge(self, peer: Peer, sequence: int, last_sequence: int) -> None:
+    def acknowledge(self, peer: Peer, sequence: int, now_ms: int, last_sequence: int) -> None:
         """Take what a peer says it has, as far as it was sent to it over this link.
 
         So a word from a life before, which this peer's memory did not outlast, counts for nothing.
@@ -67,8 +68,16 @@ class Resender:
         reached = min(sequence, peer.covered)
         if reached > peer.acknowledged:
             peer.acknowledged = reached
+            peer.patience.answered(now_ms)
             if peer.has_more:
-                self.resend(peer, cast_before_ms=peer.cast_before_ms, last_sequence=last_sequence)
+                before_ms = peer.cast_before_ms
+                self._send(peer, now_ms, cast_before_ms=before_ms, last_sequence=last_sequence)
+
+    def tick(self, peer: Peer, now_ms: int, last_sequence: int) -> None:
+        """Send a peer again what it has not acknowledged, where it has been waited for enough."""
+        if peer.patience.is_over(now_ms):
+            before_ms = now_ms - peer.patience.wait_ms
+            self._send(peer, now_ms, cast_before_ms=before_ms, last_sequence=last_sequence)
 
     def take_promise(self, peer: Peer, frame: Frame) -> None:
         """Acknowledge what a frame covers, unless what came before it is missing.
@@ -82,7 +91,9 @@ class Resender:
         peer.received = max(peer.received, frame.covers)
         self._outbox.to(peer.index).acknowledged = peer.received
 
-    def resend(self, peer: Peer, *, cast_before_ms: int | None, last_sequence: int) -> None:
+    def _send(
+        self, peer: Peer, now_ms: int, *, cast_before_ms: int | None, last_sequence: int
+    ) -> None:
         """Send a peer the votes that it has not acknowledged and that are old enough (None: all).
 
         `last_sequence` is the number of the last vote that was signed.
@@ -118,6 +129,7 @@ class Resender:
             value_bytes += len(proposal.value) if proposal is not None else 0
         if chosen:
             self._put(peer, chosen, covers)
+            peer.patience.sent(now_ms)
 
     def _put(self, peer: Peer, chosen: list[tuple[CastVote, Proposal | None]], covers: int) -> None:
         """Each vote beside its value; each letter promises the range of those that it holds."""

@@ -172,3 +172,40 @@ def test_a_decided_instance_is_handed_on_no_more() -> None:
     assert handed_on(rig.wait(2_000), 3) == []
     rig.replica.link_up(3, rig.now)
     assert handed_on(rig.wait(2_000), 3) == []
+
+
+def test_where_there_are_many_they_take_turns() -> None:
+    """docs/adr/022: not everybody hands everything to all, which made late nodes later.
+
+    Within six ticks of thirteen nodes each peer is given each vote once, in each tick few of them.
+    """
+    rig = Rig(1, nodes=13)
+    rig.receive(0, proposals=(V,))
+    rig.wait(1_000)
+    sources = (3, 4, 5, 6, 7, 8)
+    for source in sources:
+        rig.receive(source, own_section(vote(COMMIT, source, V, 2)))
+    by_tick = [rig.wait(500) for _ in range(6)]
+    assert all(len(handed_on(turns, 12)) == 1 for turns in by_tick)
+    assert sorted(each.source for turns in by_tick for each in handed_on(turns, 12)) == [*sources]
+    assert all(handed_on(turns, 12) == [] for turns in (rig.wait(500) for _ in range(6)))
+
+
+@pytest.mark.parametrize("nodes", [4, 7, 10, 13, 16, 31])
+def test_of_all_nodes_together_few_hand_on_the_same_at_once(nodes: int) -> None:
+    """docs/adr/022: two or three in a tick, more only where 8 ticks would not be enough; U9."""
+    ticks = min((nodes - 1) // 2, 8)
+    given = []
+    for index in (each for each in range(nodes) if each not in (0, nodes - 1)):
+        rig = Rig(index, nodes=nodes)
+        rig.receive(0, proposals=(V,))
+        rig.wait(1_000)
+        rig.receive(0, own_section(vote(COMMIT, 0, V, 2)))
+        given += [
+            tick
+            for tick in range(ticks)
+            for each in sent_to(rig.wait(500), nodes - 1, "relayed")
+            if each.source == 0
+        ]
+    assert len(given) == nodes - 2
+    assert all(given.count(tick) <= -(-(nodes - 2) // ticks) for tick in range(ticks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -330,3 +331,42 @@ def test_one_open_correct_node_opens_all() -> None:
     link_all(rigs)
     carry_until_decided(rigs)
     assert {rig.disk.get(instance()).value for rig in rigs} == {large.value}
+
+
+def pressed_ms(rig: Rig, peer: int, milliseconds: int) -> list[int]:
+    """When, in the time to come, a peer is sent votes again."""
+    begun = rig.now
+    return [rig.now - begun for _ in range(milliseconds // 100) if resent(rig.wait(100), peer)]
+
+
+def test_who_does_not_answer_is_sent_the_same_ever_less_often() -> None:
+    """docs/adr/022: a late node is not made later; U5 still, every 4 s at least."""
+    rig = voting_rig()
+    rig.replica.link_up(3, rig.now)
+    times = pressed_ms(rig, 3, 20_000)
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert gaps == sorted(gaps)
+    assert gaps[0] <= 1_000
+    assert gaps[-1] in (4_000, 4_500)
+
+
+def test_who_answers_late_is_given_as_long() -> None:
+    """docs/adr/022: twice what its last answer took; whoever answers soon is not waited for."""
+    rig = voting_rig()
+    rig.wait(500)
+    rig.wait(900)
+    rig.receive(3, acknowledged=1)
+    assert rig.replica._peers[3].patience.wait_ms == 1_800
+    rig.wait(5_000)  # rounds later, another vote
+    rig.receive(3, acknowledged=rig.replica._voice.last_sequence)
+    assert rig.replica._peers[2].patience.wait_ms == 4_000
+
+
+def test_a_new_link_is_a_new_beginning() -> None:
+    """U5, K19: what a peer may have missed is sent at once, however little it had answered."""
+    rig = voting_rig()
+    rig.wait(20_000)
+    assert rig.replica._peers[3].patience.wait_ms == 4_000
+    rig.replica.link_up(3, rig.now)
+    assert resent(rig.settle(), 3) != []
+    assert rig.replica._peers[3].patience.wait_ms == 500
