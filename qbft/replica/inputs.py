@@ -127,11 +127,16 @@ class Inputs:
             self._give(opened, proposal)
         self._touch(opened)
 
+    def may_be_provided(self, opened: OpenInstance, proposal: Proposal) -> bool:
+        """Whether a value that the application gave can be proposed; counted if not."""
+        if proposal.instance == opened.instance and self._authority.admits(proposal):
+            return True
+        self._reject("application_gave_bad_proposal", self._validator)
+        return False
+
     def provided(self, opened: OpenInstance, proposal: Proposal) -> None:
-        """Take a value that the application gave, as if an own client had proposed it."""
-        if proposal.instance != opened.instance or not self._authority.admits(proposal):
-            self._reject("application_gave_bad_proposal", self._validator)
-        elif opened.input is None:
+        """Take such a value, as if an own client had proposed it."""
+        if opened.input is None:
             opened.learn(self._validator, proposal, self._clock())
             self._give(opened, proposal)
             self._voice.forward(proposal)

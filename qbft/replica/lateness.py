@@ -1,9 +1,9 @@
 """How long decisions take of late, so that rounds do not run out before they can decide (ADR 022).
 
 Where a cluster is given more than it can do, decisions take longer than the first round, and each
-round that runs out is more work still: for one decision of sixteen nodes a megabyte of it. So a new
-instance begins with the time of a later round, as if it had been through the ones before. The
-durations stay those of the policy, and at its cap they end.
+round that runs out is more work still. So a new instance begins with the time of a later round, as
+if it had been through the ones before. The durations stay those of the policy, and at its cap they
+end.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Lateness:
 
     def __init__(self, timers: TimerPolicy) -> None:
         self._timers = timers
+        self._rounds_ms = [timers().deadline_ms(1 + skipped, 0) for skipped in range(SKIPPED_MAX)]
         self._took_ms: deque[int] = deque(maxlen=DECISIONS)
         self._last_ms = 0
 
@@ -66,10 +67,7 @@ class Lateness:
         if len(self._took_ms) < DECISIONS_MIN:
             return 0
         wanted_ms = 2 * median_low(self._took_ms)
-        for skipped in range(SKIPPED_MAX):
-            if self._timers().deadline_ms(1 + skipped, 0) >= wanted_ms:
-                return skipped
-        return SKIPPED_MAX
+        return sum(round_ms < wanted_ms for round_ms in self._rounds_ms)
 
     def _forget_old(self, now_ms: int) -> None:
         if now_ms - self._last_ms > FORGOTTEN_MS:

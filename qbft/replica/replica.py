@@ -730,8 +730,9 @@ class Replica:
             self._inputs.judged(opened, proposal, valid)
 
     def _provided(self, opened: OpenInstance, proposal: Proposal) -> None:
-        """Take a value that it gave."""
-        if self._open.get(opened.instance) is opened:
+        """Take a value that it gave, be it too late."""
+        is_sound = self._inputs.may_be_provided(opened, proposal)
+        if is_sound and self._open.get(opened.instance) is opened:
             self._now_ms = now_ms()
             self._inputs.provided(opened, proposal)
 
